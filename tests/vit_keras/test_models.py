@@ -1,0 +1,198 @@
+"""What holds for every model of the family: saving, precision, XLA, noise, Keras' own training."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from vit_family import FAMILY, some_images, tiny_bit, tiny_vit
+
+import vit_keras
+
+tensorflow_only = pytest.mark.skipif(
+    keras.config.backend() != "tensorflow", reason="TensorFlow's own machinery"
+)
+
+
+# Every architecture, and the choices that put other operations into the graph.
+COMPILED = ("map", "relative", "noise", "remat", "axial", "hybrid", "bit", "axial_resnet")
+
+
+@pytest.fixture(scope="module", params=FAMILY)
+def model_name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(model_name):
+    return FAMILY[model_name]()
+
+
+def to_numpy(x):
+    return ops.convert_to_numpy(x)
+
+
+def test_logits_features_and_spec(model):
+    images = some_images()
+    logits, features = model(images), model.features(images)
+    assert logits.shape == (3, 5) and features.shape == (3, model.feature_dim)
+    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
+    np.testing.assert_allclose(to_numpy(model.head(features)), to_numpy(logits), atol=1e-6)
+    spec = model.compute_output_spec(keras.KerasTensor((None, 32, 48, 3)))
+    assert spec.shape == (None, 5) and spec.dtype == "float32"
+    assert len({np.round(row, 4).tobytes() for row in to_numpy(logits)}) == 3
+
+
+def test_keras_file_gives_the_same_model(model, tmp_path):
+    path = tmp_path / "model.keras"
+    model.save(path)
+    again = keras.saving.load_model(path)
+    assert again.get_config() == model.get_config()
+    assert [w.path for w in again.weights] == [w.path for w in model.weights]
+    np.testing.assert_array_equal(to_numpy(again(some_images())), to_numpy(model(some_images())))
+
+
+def test_config_survives_json(model):
+    config = json.loads(json.dumps(model.get_config()))
+    again = type(model).from_config(config)
+    assert again.get_config() == model.get_config()
+    assert [w.shape for w in again.weights] == [w.shape for w in model.weights]
+
+
+def test_weight_paths_are_unique_and_do_not_depend_on_what_was_made_before(model):
+    paths = [w.path for w in model.weights]
+    assert len(set(paths)) == len(paths)
+    again = type(model).from_config(model.get_config())
+    assert [w.path for w in again.weights] == paths
+
+
+def test_an_image_does_not_feel_the_rest_of_its_batch(model):
+    images = some_images()
+    np.testing.assert_allclose(
+        to_numpy(model(images[1:2])), to_numpy(model(images))[1:2], atol=2e-5
+    )
+
+
+def test_masks_follow_the_seed_of_each_image(model):
+    images, seeds = some_images(), np.array([5, 6, 7], np.int32)
+    whole = to_numpy(model(images, training=True, seeds=seeds))
+    part = to_numpy(model(images[1:], training=True, seeds=seeds[1:]))
+    np.testing.assert_allclose(part, whole[1:], atol=2e-5)
+    if model.has_noise:
+        other = to_numpy(model(images, training=True, seeds=seeds + 10))
+        assert np.abs(other - whole).max() > 1e-3
+        free = [to_numpy(model(images, training=True)) for _ in range(2)]
+        assert np.abs(free[0] - free[1]).max() > 1e-3
+
+
+@tensorflow_only
+def test_gradients_reach_every_weight_and_agree_under_xla(model, model_name):
+    import tensorflow as tf
+
+    images, seeds = tf.constant(some_images()), tf.constant([5, 6, 7])
+
+    def gradients():
+        with tf.GradientTape() as tape:
+            logits = model(images, training=True, seeds=seeds)
+            loss = tf.reduce_mean(tf.square(logits - 1.0))
+        return tape.gradient(loss, [w.value for w in model.trainable_weights])
+
+    eager = gradients()
+    for weight, gradient in zip(model.trainable_weights, eager, strict=True):
+        assert np.abs(gradient).max() > 0 or weight.path.endswith("bias"), weight.path
+    if model_name in COMPILED:
+        compiled = tf.function(gradients, jit_compile=True)()
+        for weight, a, b in zip(model.trainable_weights, eager, compiled, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-4, err_msg=weight.path)
+
+
+@pytest.mark.parametrize("name", ["plain", "map", "axial", "hybrid", "bit", "axial_resnet"])
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_stays_near_float32(name, dtype):
+    if dtype == "mixed_float16" and keras.config.backend() == "torch" and "bit" in name:
+        pytest.skip("PyTorch has no half-precision pooling on CPU")
+    reference = FAMILY[name]()
+    mixed = FAMILY[name](dtype=dtype)
+    mixed.set_weights(reference.get_weights())
+    assert all(w.dtype == "float32" for w in mixed.weights)
+    got, expected = to_numpy(mixed(some_images())), to_numpy(reference(some_images()))
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, expected, atol=0.1 * np.abs(expected).max())
+
+
+def test_fresh_model_answers_with_the_head_bias():
+    model = vit_keras.create_model("mu/16", image_size=32, num_classes=3, head_bias_init=-10.0)
+    np.testing.assert_array_equal(to_numpy(model(some_images(size=(32, 32)))), -10.0)
+
+
+def test_without_classes_the_model_returns_its_features():
+    backbone, model = tiny_vit(num_classes=None), tiny_vit()
+    backbone.set_weights(model.get_weights()[:-2])
+    assert backbone.head is None
+    np.testing.assert_array_equal(
+        to_numpy(backbone(some_images())), to_numpy(model.features(some_images()))
+    )
+
+
+@tensorflow_only
+@pytest.mark.parametrize("make", [tiny_vit, tiny_bit])
+def test_compile_fit_evaluate_and_summary(make):
+    model = make(num_classes=2)
+    model.compile(
+        keras.optimizers.Adam(1e-3),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    images, labels = some_images(8), np.arange(8) % 2
+    history = model.fit(images, labels, batch_size=4, epochs=8, verbose=0).history["loss"]
+    assert history[-1] < 0.5 * history[0]
+    assert model.evaluate(images, labels, verbose=0)[1] == 1
+    lines: list[str] = []
+    model.summary(print_fn=lines.append)
+    assert "?" not in lines[0] and f"{model.count_params():,}" in lines[0]
+
+
+def test_stochastic_depth_grows_linearly_with_depth():
+    model = tiny_vit(num_layers=3, stochastic_depth_rate=0.1)
+    rates = [block.stochastic_depth_rate for block in model.blocks]
+    np.testing.assert_allclose(rates, [0, 0.05, 0.1])
+
+
+def test_remat_changes_no_gradient():
+    if keras.config.backend() != "tensorflow":
+        pytest.skip("the gradient is taken with TensorFlow's tape")
+    import tensorflow as tf
+
+    plain = tiny_vit(dropout_rate=0.2)
+    remat = tiny_vit(dropout_rate=0.2, remat=True)
+    remat.set_weights(plain.get_weights())
+    seeds = tf.constant([1, 2, 3])
+    gradients = []
+    for model in (plain, remat):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(some_images(), training=True, seeds=seeds) ** 2)
+        gradients.append(tape.gradient(loss, [w.value for w in model.trainable_weights]))
+    for a, b in zip(*gradients, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classifier": "cls"}, "token, gap, map"),
+        ({"position_embedding": "3d"}, "learned_1d"),
+        ({"position_embedding": "relative", "position_place": "stem"}, "every_layer or shared"),
+        ({"axial": True}, "'gap' or 'map'"),
+        ({"num_classes": 0}, "at least 1"),
+        ({"dropout_rate": 1.0}, r"\[0, 1\)"),
+        ({"image_size": (32, 0)}, "image_size"),
+        ({"width": 36, "num_heads": 8}, "nearest that is: 32"),
+    ],
+)
+def test_wrong_choices(options, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_vit(**options)

@@ -1,0 +1,65 @@
+"""What the tests of `vit_keras` share: models small enough to run, weights that are not zero."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import vit_keras
+
+TINY_SIZES = {"num_layers": 2, "width": 32, "mlp_dim": 48, "num_heads": 4}
+
+
+def randomize(model, seed: int = 0):
+    """Gives every weight noise: a fresh model's head is zero, and its answer with it."""
+    rng = np.random.default_rng(seed)
+    for weight in model.trainable_weights:
+        scale = 0.2 if len(weight.shape) == 1 else 0.5 / np.sqrt(np.prod(weight.shape[:-1]))
+        weight.assign(weight.numpy() + rng.normal(0, scale, weight.shape).astype(np.float32))
+    return model
+
+
+def tiny_vit(image_size=(32, 48), num_classes=5, variant="Ti/16", **options):
+    options = {**TINY_SIZES, **options}
+    model = vit_keras.create_model(
+        variant, image_size=image_size, num_classes=num_classes, **options
+    )
+    return randomize(model)
+
+
+def tiny_bit(image_size=(32, 48), num_classes=5, **options):
+    options = {"units": (1, 1), "width_factor": 1, **options}
+    return randomize(vit_keras.BiTResNet(image_size=image_size, num_classes=num_classes, **options))
+
+
+# One small model per architecture and per choice that changes the forward pass.
+FAMILY = {
+    "plain": tiny_vit,
+    "gap": lambda **k: tiny_vit(classifier="gap", **k),
+    "map": lambda **k: tiny_vit(classifier="map", **k),
+    "pre_logits": lambda **k: tiny_vit(representation_size=24, **k),
+    "unpositioned_class_token": lambda **k: tiny_vit(class_token_positioned=False, **k),
+    "learned_2d": lambda **k: tiny_vit(position_embedding="learned_2d", **k),
+    "sincos_2d": lambda **k: tiny_vit(position_embedding="sincos_2d", classifier="gap", **k),
+    "no_positions": lambda **k: tiny_vit(position_embedding="none", **k),
+    "relative": lambda **k: tiny_vit(position_embedding="relative", **k),
+    "relative_shared": lambda **k: tiny_vit(
+        position_embedding="relative", position_place="shared", **k
+    ),
+    "every_layer": lambda **k: tiny_vit(position_place="every_layer", **k),
+    "shared": lambda **k: tiny_vit(position_place="shared", **k),
+    "registers": lambda **k: tiny_vit(num_registers=3, **k),
+    "qk_norm": lambda **k: tiny_vit(qk_norm=True, **k),
+    "layer_scale": lambda **k: tiny_vit(layer_scale_init=0.1, **k),
+    "noise": lambda **k: tiny_vit(dropout_rate=0.2, stochastic_depth_rate=0.3, **k),
+    "remat": lambda **k: tiny_vit(remat=True, dropout_rate=0.2, **k),
+    "axial": lambda **k: tiny_vit(axial=True, classifier="gap", **k),
+    "hybrid": lambda **k: tiny_vit(stem_units=(1, 1), patch_size=1, **k),
+    "bit": tiny_bit,
+    "axial_resnet": lambda **k: tiny_bit(mixers=("axial", "axial"), **k),
+    "bottleneck_attention": lambda **k: tiny_bit(mixers=("conv", "attention"), **k),
+}
+
+
+def some_images(count=3, size=(32, 48)):
+    """`[count, height, width, 3]` float32 in [-1, 1]."""
+    return np.random.default_rng(7).uniform(-1, 1, (count, *size, 3)).astype(np.float32)

@@ -1,0 +1,41 @@
+"""Vision Transformers in Keras 3, on any backend."""
+
+from vit_keras.analysis import (
+    embedding_filters,
+    mean_attention_distance,
+    position_similarity,
+)
+from vit_keras.attention_maps import attention_rollout, attention_weights
+from vit_keras.bit_resnet import BiTResNet
+from vit_keras.create import create_model
+from vit_keras.intermediates import intermediates
+from vit_keras.masked_patches import MaskedPatchModel
+from vit_keras.variants import ENCODER_SIZES, parse_variant
+from vit_keras.vision_transformer import VisionTransformer
+from vit_keras.weights import (
+    adapt_model,
+    from_pretrained,
+    load_weights,
+    resample_grid,
+    save_weights,
+)
+
+__all__ = [
+    "ENCODER_SIZES",
+    "BiTResNet",
+    "MaskedPatchModel",
+    "VisionTransformer",
+    "adapt_model",
+    "attention_rollout",
+    "attention_weights",
+    "create_model",
+    "embedding_filters",
+    "from_pretrained",
+    "intermediates",
+    "load_weights",
+    "mean_attention_distance",
+    "parse_variant",
+    "position_similarity",
+    "resample_grid",
+    "save_weights",
+]

@@ -1,0 +1,137 @@
+"""What every model of the family has in common: images in, features, a linear head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class ImageClassifier(keras.Model):
+    """A backbone with `features`, and a linear head over them. Base class: not for use alone.
+
+    The head starts at zero, so that an untrained model gives every class `head_bias_init`
+    (official ViT code; the paper's section 3.1 uses it for fine-tuning). Its logits are float32
+    under mixed precision too.
+
+    A subclass defines `backbone`, `build_backbone`, `feature_dim` and `has_noise`, and calls
+    `finish` at the end of its constructor.
+
+    Args:
+        image_size: height and width in pixels; one number: both.
+        num_classes: classes of the head; None: no head, the model returns its features.
+        head_bias_init: initial bias of the head. The official code takes -10 for the sigmoid
+            loss over many classes.
+    """
+
+    built: bool  # set by keras; declared for the type checker
+
+    def __init__(
+        self,
+        *,
+        image_size: int | tuple[int, int],
+        num_classes: int | None,
+        head_bias_init: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.image_size = as_pair(image_size)
+        self.num_classes = num_classes
+        self.head_bias_init = head_bias_init
+        if num_classes is not None and num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, or None; got {num_classes}.")
+
+    def finish(self) -> None:
+        """Make the head, and the weights: the image size is known, so no call need be awaited."""
+        self.head = (
+            None
+            if self.num_classes is None
+            else keras.layers.Dense(
+                self.num_classes,
+                kernel_initializer="zeros",
+                bias_initializer=keras.initializers.Constant(self.head_bias_init),
+                name="head",
+                dtype=self.variable_dtype,
+            )
+        )
+        # Only a model that drops something has a generator: the others have no state but weights.
+        self.generator = keras.random.SeedGenerator() if self.has_noise else None
+        self.build((None, *self.image_size, 3))
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        if self.built:  # loading a saved model builds it again
+            return
+        with keras.name_scope(self.name, caller=self):
+            self.build_backbone(tuple(input_shape))
+            if self.head is not None:
+                self.head.build((None, self.feature_dim))
+        self.built = True
+
+    def call(self, images: Any, training: bool | None = None, seeds: Any = None) -> Any:
+        """Logits, `[batch, num_classes]` float32; without a head, `features`.
+
+        Takes the same arguments as `features`.
+        """
+        features = self.features(images, training=training, seeds=seeds)
+        return features if self.head is None else self.head(features)
+
+    def features(self, images: Any, training: bool | None = False, seeds: Any = None) -> Any:
+        """What the head reads.
+
+        Args:
+            images: `[batch, height, width, 3]` float32 in [-1, 1].
+            training: whether dropout and stochastic depth are on.
+            seeds: `[batch]` int32, one per example, from which all random masks follow, whatever
+                the rest of the batch; None: drawn from the model's own generator.
+
+        Returns:
+            `[batch, feature_dim]` float32.
+        """
+        if training and seeds is None and self.generator is not None:
+            seeds = keras.random.randint(
+                (ops.shape(images)[0],), 0, 2**31 - 1, dtype="int32", seed=self.generator
+            )
+        return self.backbone(images, training, seeds)
+
+    def build_backbone(self, input_shape: tuple[int | None, ...]) -> None:
+        """Build every layer but the head."""
+        raise NotImplementedError
+
+    def backbone(self, images: Any, training: bool | None, seeds: Any) -> Any:
+        """The same as `features`, with the seeds drawn."""
+        raise NotImplementedError
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (input_shape[0], self.num_classes or self.feature_dim)
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether anything is random while training."""
+        raise NotImplementedError
+
+    @property
+    def feature_dim(self) -> int:
+        """Width of `features`."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "image_size": list(self.image_size),
+            "num_classes": self.num_classes,
+            "head_bias_init": self.head_bias_init,
+        }
+
+
+def as_pair(size: int | tuple[int, int] | list[int]) -> tuple[int, int]:
+    """(height, width) from one number or two.
+
+    Raises:
+        ValueError: not one or two positive integers.
+    """
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise ValueError(f"image_size must be a number of pixels, or (height, width); got {size}.")
+    return sides[0], sides[1]

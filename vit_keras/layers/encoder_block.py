@@ -1,0 +1,108 @@
+"""The pre-norm Transformer block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from vit_keras.layers.attention import SelfAttention
+from vit_keras.layers.dropout import Dropout, StochasticDepth
+from vit_keras.layers.layer_scale import LayerScale
+from vit_keras.layers.mlp import Mlp
+from vit_keras.layers.noise import fold_in
+from vit_keras.layers.normalization import layer_norm
+
+
+@keras.saving.register_keras_serializable("vit_keras")
+class EncoderBlock(keras.layers.Layer):
+    """Attention and MLP, each behind a layer norm and around a residual (ViT paper, eqs. 2 and 3).
+
+    Args:
+        mlp_dim: hidden width of the MLP.
+        num_heads: attention heads; must divide the width.
+        dropout_rate: after the attention's projection and after both layers of the MLP.
+        stochastic_depth_rate: probability that a residual branch is left out while training.
+        layer_scale_init: initial value of LayerScale on both branches; None: no LayerScale.
+        qk_norm: layer norm over each head's query and key.
+
+    Input and output: `[batch, tokens, width]`.
+    """
+
+    def __init__(
+        self,
+        mlp_dim: int,
+        num_heads: int,
+        dropout_rate: float = 0.0,
+        stochastic_depth_rate: float = 0.0,
+        layer_scale_init: float | None = None,
+        qk_norm: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.mlp_dim = mlp_dim
+        self.num_heads = num_heads
+        self.dropout_rate = dropout_rate
+        self.stochastic_depth_rate = stochastic_depth_rate
+        self.layer_scale_init = layer_scale_init
+        self.qk_norm = qk_norm
+        policy = self.dtype_policy
+        self.attention_norm = layer_norm("attention_norm", policy)
+        self.attention = SelfAttention(num_heads, qk_norm, name="attention", dtype=policy)
+        self.attention_dropout = Dropout(dropout_rate, name="attention_dropout", dtype=policy)
+        self.mlp_norm = layer_norm("mlp_norm", policy)
+        self.mlp = Mlp(mlp_dim, dropout_rate, name="mlp", dtype=policy)
+        self.stochastic_depth = StochasticDepth(
+            stochastic_depth_rate, name="stochastic_depth", dtype=policy
+        )
+        if layer_scale_init is not None:
+            self.attention_scale = LayerScale(
+                layer_scale_init, name="attention_scale", dtype=policy
+            )
+            self.mlp_scale = LayerScale(layer_scale_init, name="mlp_scale", dtype=policy)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        layers = [self.attention_norm, self.attention, self.mlp_norm, self.mlp]
+        if self.layer_scale_init is not None:
+            layers += [self.attention_scale, self.mlp_scale]
+        for layer in layers:
+            layer.build(input_shape)
+
+    def call(
+        self, x: Any, training: bool | None = None, seeds: Any = None, relative: Any = None
+    ) -> Any:
+        """Run the block.
+
+        Args:
+            x: `[batch, tokens, width]`.
+            training: whether dropout and stochastic depth are on.
+            seeds: `[batch]` int32; needed while training, unless nothing is dropped.
+            relative: embeddings of relative positions, as `SelfAttention.call` takes them.
+        """
+        y = self.attention(self.attention_norm(x), relative=relative)
+        y = self.attention_dropout(y, training=training, seeds=fold_in(seeds, 0))
+        if self.layer_scale_init is not None:
+            y = self.attention_scale(y)
+        x = x + self.stochastic_depth(y, training=training, seeds=fold_in(seeds, 1))
+        y = self.mlp(self.mlp_norm(x), training=training, seeds=fold_in(seeds, 2))
+        if self.layer_scale_init is not None:
+            y = self.mlp_scale(y)
+        return x + self.stochastic_depth(y, training=training, seeds=fold_in(seeds, 3))
+
+    def attention_weights(self, x: Any, relative: Any = None) -> Any:
+        """`[batch, heads, tokens, tokens]` float32 for the input of `call`."""
+        return self.attention.weights_for(self.attention_norm(x), relative)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        config = {
+            "mlp_dim": self.mlp_dim,
+            "num_heads": self.num_heads,
+            "dropout_rate": self.dropout_rate,
+            "stochastic_depth_rate": self.stochastic_depth_rate,
+            "layer_scale_init": self.layer_scale_init,
+            "qk_norm": self.qk_norm,
+        }
+        return {**super().get_config(), **config}

@@ -1,0 +1,72 @@
+"""From pixels to a grid of patch embeddings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("vit_keras")
+class PatchEmbedding(keras.layers.Layer):
+    """Cuts an image (or feature map) into patches and maps each linearly to `width` channels.
+
+    The same as a convolution with kernel and stride of one patch (ViT paper, section 3.1, eq. 1),
+    and its kernel has a convolution's shape, as in the official checkpoints.
+
+    Args:
+        patch_size: side of a patch, in pixels of the input.
+        width: channels of a patch embedding.
+
+    Input: `[batch, height, width, channels]`; output: `[batch, rows, columns, width]`.
+
+    Raises:
+        ValueError: the input's height or width is no multiple of `patch_size`.
+    """
+
+    def __init__(self, patch_size: int, width: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.patch_size = patch_size
+        self.width = width
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.grid(input_shape[1:3])
+        channels = input_shape[-1]
+        self.kernel = self.add_weight(
+            shape=(self.patch_size, self.patch_size, channels, self.width),
+            initializer=keras.initializers.LecunNormal(),
+            name="kernel",
+        )
+        self.bias = self.add_weight(shape=(self.width,), initializer="zeros", name="bias")
+
+    def grid(self, size: tuple[int | None, ...]) -> tuple[int, int]:
+        """Rows and columns of patches in an input of `size` (height, width) pixels."""
+        patch = self.patch_size
+        if any(side is None or side <= 0 or side % patch for side in size):
+            nearest = tuple(max(1, round((side or patch) / patch)) * patch for side in size)
+            raise ValueError(
+                f"image size {tuple(size)} is not a multiple of the patch size {patch}; the "
+                f"nearest that is: {nearest}."
+            )
+        height, width = size
+        assert height is not None and width is not None
+        return height // patch, width // patch
+
+    def call(self, images: Any) -> Any:
+        rows, columns = self.grid(images.shape[1:3])
+        patch, channels = self.patch_size, images.shape[-1]
+        # One matrix product over flattened patches: measured faster than a strided convolution.
+        x = ops.reshape(images, (-1, rows, patch, columns, patch, channels))
+        x = ops.reshape(
+            ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, rows, columns, patch * patch * channels)
+        )
+        kernel = ops.reshape(self.kernel, (-1, self.width))
+        return ops.matmul(x, kernel) + self.bias
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (input_shape[0], *self.grid(input_shape[1:3]), self.width)
+
+    def get_config(self) -> dict[str, Any]:
+        config = {"patch_size": self.patch_size, "width": self.width}
+        return {**super().get_config(), **config}

@@ -1,0 +1,139 @@
+"""Position embeddings that are added to tokens: learned 1-D, learned 2-D, fixed sine-cosine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+
+class _PositionEmbedding(keras.layers.Layer):
+    """Adds a vector per token; the first `skip` tokens (registers, class token) get none.
+
+    Args:
+        grid: rows and columns of patches.
+        skip: tokens before those that have a position.
+
+    Input and output: `[batch, tokens, width]`.
+    """
+
+    def __init__(self, grid: tuple[int, int], skip: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.grid = (grid[0], grid[1])
+        self.skip = skip
+
+    def table(self) -> Any:
+        """The vectors, `[tokens - skip, width]` float32."""
+        raise NotImplementedError
+
+    def call(self, x: Any) -> Any:
+        table = ops.pad(ops.cast(self.table(), x.dtype), ((self.skip, 0), (0, 0)))
+        return x + table[None]
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "grid": list(self.grid), "skip": self.skip}
+
+
+@keras.saving.register_keras_serializable("vit_keras")
+class LearnedPositionEmbedding(_PositionEmbedding):
+    """The paper's 1-D position embedding (eq. 1): a learned vector per token.
+
+    Starts normal with deviation 0.02, as in the official code. A token that is neither skipped nor
+    a patch is the class token, whose vector comes first.
+    """
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        _, tokens, width = input_shape
+        assert tokens is not None
+        self.embedding = self.add_weight(
+            shape=(1, tokens - self.skip, width),
+            initializer=keras.initializers.RandomNormal(stddev=0.02),
+            name="embedding",
+        )
+
+    def table(self) -> Any:
+        return self.embedding[0]
+
+
+@keras.saving.register_keras_serializable("vit_keras")
+class Learned2dPositionEmbedding(_PositionEmbedding):
+    """A learned vector of half the width per row and per column, side by side (appendix D.4).
+
+    Column (X) first, then row (Y). Starts normal with deviation 0.02. All tokens but the skipped
+    ones are patches, row by row.
+
+    Raises:
+        ValueError: the width is odd.
+    """
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        width = input_shape[-1]
+        assert width is not None
+        if width % 2:
+            raise ValueError(f"learned_2d needs an even width; got {width}, nearest {width + 1}.")
+        rows, columns = self.grid
+        initializer = keras.initializers.RandomNormal(stddev=0.02)
+        self.rows = self.add_weight(shape=(rows, width // 2), initializer=initializer, name="rows")
+        self.columns = self.add_weight(
+            shape=(columns, width // 2), initializer=initializer.clone(), name="columns"
+        )
+
+    def table(self) -> Any:
+        rows, columns = self.grid
+        half = self.rows.shape[-1]
+        x = ops.broadcast_to(self.columns[None, :, :], (rows, columns, half))
+        y = ops.broadcast_to(self.rows[:, None, :], (rows, columns, half))
+        return ops.reshape(ops.concatenate([x, y], axis=-1), (rows * columns, 2 * half))
+
+
+@keras.saving.register_keras_serializable("vit_keras")
+class SinCos2dPositionEmbedding(_PositionEmbedding):
+    """Fixed sines and cosines of the column and row ("Better plain ViT baselines", section 2).
+
+    Raises:
+        ValueError: the width is no multiple of 4, or less than 8.
+    """
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        width = input_shape[-1]
+        assert width is not None
+        self.width = width
+        sincos_2d(self.grid, width)
+
+    def table(self) -> Any:
+        return ops.convert_to_tensor(sincos_2d(self.grid, self.width))
+
+
+def sincos_2d(grid: tuple[int, int], width: int, temperature: float = 10_000.0) -> np.ndarray:
+    """Fixed position table, `[rows·columns, width]` float32.
+
+    A quarter of the channels each: sin x, cos x, sin y, cos y, at frequencies
+    temperature^(-k/(width/4 - 1)) for k = 0 ... width/4 - 1 (google-research/big_vision,
+    models/vit.py).
+
+    Raises:
+        ValueError: the width is no multiple of 4, or less than 8.
+    """
+    if width % 4 or width < 8:
+        nearest = max(8, round(width / 4) * 4)
+        raise ValueError(
+            f"sincos_2d needs a width that is a multiple of 4, at least 8; got {width}, nearest "
+            f"{nearest}."
+        )
+    y, x = np.mgrid[: grid[0], : grid[1]]
+    frequencies = temperature ** -np.linspace(0, 1, width // 4)
+    x_angle, y_angle = (np.outer(position.ravel(), frequencies) for position in (x, y))
+    parts = [np.sin(x_angle), np.cos(x_angle), np.sin(y_angle), np.cos(y_angle)]
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+POSITION_EMBEDDINGS = {
+    "learned_1d": LearnedPositionEmbedding,
+    "learned_2d": Learned2dPositionEmbedding,
+    "sincos_2d": SinCos2dPositionEmbedding,
+}

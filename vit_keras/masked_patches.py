@@ -1,0 +1,214 @@
+"""Masked patch prediction: self-supervised pre-training of the paper's appendix B.1.2."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import keras
+from keras import ops
+
+from vit_keras.layers.noise import fold_in, uniform
+from vit_keras.vision_transformer import VisionTransformer
+
+Target = Literal["mean_color", "downsampled", "pixels"]
+
+COLORS_PER_CHANNEL = 8  # 3 bits
+NUM_COLORS = COLORS_PER_CHANNEL**3
+DOWNSAMPLED_SIDE = 4
+MASKED, SWAPPED = 0.8, 0.1  # of the corrupted patches; the rest stays as it is
+
+
+@keras.saving.register_keras_serializable("vit_keras")
+class MaskedPatchModel(keras.Model):
+    """A ViT that predicts what is in corrupted patches.
+
+    Of the patch embeddings, `corrupted_share` is corrupted: 80 % of these become a learned mask
+    token, 10 % the embedding of another patch of the image, 10 % stay. The encoder's output at
+    the corrupted patches predicts one of three targets:
+
+    - "mean_color": the patch's mean colour, 3 bits per channel, one of 512 classes;
+    - "downsampled": the patch at 4×4 pixels, 16 colours of 512 classes each;
+    - "pixels": all pixels, by L2 regression.
+
+    Source: ViT paper, appendix B.1.2; its code was not released.
+
+    Args:
+        vit: the model to pre-train, without head. It is trained in place: after pre-training it
+            (or `adapt_model(vit, num_classes=...)`) is what fine-tuning starts from.
+        target: what to predict.
+        corrupted_share: share of patches that is corrupted, in (0, 1).
+
+    Input: `[batch, height, width, 3]` float32 in [-1, 1]; output: predictions for all patches,
+    `[batch, patches, values]` float32, with 512, 16·512 or pixels·3 values.
+
+    Raises:
+        ValueError: a model with a head, an unknown target, or patches that are no multiple of 4
+            pixels with "downsampled".
+    """
+
+    built: bool  # set by keras; declared for the type checker
+
+    def __init__(
+        self,
+        vit: VisionTransformer,
+        target: Target = "mean_color",
+        corrupted_share: float = 0.5,
+        name: str = "masked_patches",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, **kwargs)
+        if not isinstance(vit, VisionTransformer) or vit.num_classes is not None:
+            raise ValueError("masked patch prediction takes a ViT without head: num_classes=None.")
+        if not 0 < corrupted_share < 1:
+            raise ValueError(f"corrupted_share must lie in (0, 1); got {corrupted_share}.")
+        self.vit = vit
+        self.target = target
+        self.corrupted_share = corrupted_share
+        rows, columns = vit.grid_size
+        self.patch_pixels = (vit.image_size[0] // rows, vit.image_size[1] // columns)
+        if target == "downsampled" and any(side % DOWNSAMPLED_SIDE for side in self.patch_pixels):
+            raise ValueError(
+                f"target 'downsampled' needs patches of a multiple of {DOWNSAMPLED_SIDE} pixels; "
+                f"got {self.patch_pixels}."
+            )
+        self.prediction = keras.layers.Dense(
+            self._num_values(), name="prediction", dtype=self.variable_dtype
+        )
+        self.generator = keras.random.SeedGenerator()
+        self.build((None, *vit.image_size, 3))
+
+    def _num_values(self) -> int:
+        height, width = self.patch_pixels
+        values = {
+            "mean_color": NUM_COLORS,
+            "downsampled": DOWNSAMPLED_SIDE**2 * NUM_COLORS,
+            "pixels": height * width * 3,
+        }
+        if self.target not in values:
+            raise ValueError(f"target must be one of {', '.join(values)}; got {self.target!r}.")
+        return values[self.target]
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        if self.built:
+            return
+        with keras.name_scope(self.name, caller=self):
+            self.mask_token = self.add_weight(
+                shape=(1, 1, self.vit.width),
+                initializer=keras.initializers.RandomNormal(stddev=0.02),
+                name="mask_token",
+            )
+            self.prediction.build((None, self.num_patches, self.vit.width))
+        self.built = True
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of an image."""
+        rows, columns = self.vit.grid_size
+        return rows * columns
+
+    def call(self, images: Any, training: bool | None = None, seeds: Any = None) -> Any:
+        return self.predict_patches(images, training=training, seeds=seeds)[0]
+
+    def predict_patches(
+        self, images: Any, training: bool | None = False, seeds: Any = None
+    ) -> tuple[Any, Any]:
+        """Corrupt patches and predict their content.
+
+        Args:
+            images: `[batch, height, width, 3]` float32 in [-1, 1].
+            training: whether dropout and stochastic depth are on; patches are corrupted anyway.
+            seeds: `[batch]` int32, from which corruption and dropout follow; None: drawn.
+
+        Returns:
+            Predictions `[batch, patches, values]` float32, and which patches were corrupted,
+            `[batch, patches]` bool.
+        """
+        if seeds is None:
+            seeds = keras.random.randint(
+                (ops.shape(images)[0],), 0, 2**31 - 1, dtype="int32", seed=self.generator
+            )
+        patches, corrupted = self._corrupt(self.vit.embed_patches(images), fold_in(seeds, 0))
+        vit, vit_seeds = self.vit, fold_in(seeds, 1)
+        tokens = vit.add_positions(patches, training=training, seeds=vit_seeds)
+        for i in range(vit.num_layers):
+            tokens = vit.apply_block(i, tokens, training=training, seeds=vit_seeds)
+        tokens = vit.encoder_norm(tokens[:, vit.num_prefix_tokens :])
+        return self.prediction(tokens), corrupted
+
+    def _corrupt(self, patches: Any, seeds: Any) -> tuple[Any, Any]:
+        count = self.num_patches
+        order = ops.argsort(ops.argsort(uniform(fold_in(seeds, 0), (count,)), axis=1), axis=1)
+        corrupted = order < max(1, round(self.corrupted_share * count))
+        kind = uniform(fold_in(seeds, 1), (count,))
+        # Another patch of the same image: 1 to count - 1 places further on.
+        step = 1 + ops.cast(uniform(fold_in(seeds, 2), (count,)) * (count - 1), "int32")
+        other = (ops.arange(count, dtype="int32")[None] + ops.minimum(step, count - 1)) % count
+        swapped = ops.take_along_axis(patches, other[:, :, None], axis=1)
+        mask = ops.cast(self.mask_token, patches.dtype)
+        changed = ops.where((kind < MASKED)[..., None], mask, swapped)
+        changed = ops.where((kind < MASKED + SWAPPED)[..., None], changed, patches)
+        return ops.where(corrupted[..., None], changed, patches), corrupted
+
+    def targets(self, images: Any) -> Any:
+        """What is to be predicted.
+
+        Returns:
+            "mean_color": `[batch, patches]` int32 below 512. "downsampled": `[batch, patches, 16]`
+            int32 below 512. "pixels": `[batch, patches, pixels·3]` float32.
+        """
+        (rows, columns), (height, width) = self.vit.grid_size, self.patch_pixels
+        x = ops.cast(images, "float32")[:, : rows * height, : columns * width]
+        x = ops.transpose(ops.reshape(x, (-1, rows, height, columns, width, 3)), (0, 1, 3, 2, 4, 5))
+        if self.target == "pixels":
+            return ops.reshape(x, (-1, rows * columns, height * width * 3))
+        if self.target == "mean_color":
+            return _color(ops.reshape(ops.mean(x, axis=(3, 4)), (-1, rows * columns, 3)))
+        side = DOWNSAMPLED_SIDE
+        x = ops.reshape(x, (-1, rows * columns, side, height // side, side, width // side, 3))
+        return _color(ops.reshape(ops.mean(x, axis=(3, 5)), (-1, rows * columns, side**2, 3)))
+
+    def loss_per_image(self, images: Any, training: bool | None = True, seeds: Any = None) -> Any:
+        """Mean loss over an image's corrupted patches, `[batch]` float32.
+
+        Cross-entropy in nats for the two colour targets (for "downsampled", the mean over its 16
+        colours), the mean squared error for "pixels".
+        """
+        predictions, corrupted = self.predict_patches(images, training=training, seeds=seeds)
+        targets = self.targets(images)
+        if self.target == "pixels":
+            losses = ops.mean(ops.square(predictions - targets), axis=-1)
+        else:
+            shape = (-1, self.num_patches, *targets.shape[2:], NUM_COLORS)
+            losses = ops.sparse_categorical_crossentropy(
+                targets, ops.reshape(predictions, shape), from_logits=True
+            )
+            if self.target == "downsampled":
+                losses = ops.mean(losses, axis=-1)
+        weights = ops.cast(corrupted, losses.dtype)
+        return ops.sum(losses * weights, axis=1) / ops.sum(weights, axis=1)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (input_shape[0], self.num_patches, self._num_values())
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "vit": keras.saving.serialize_keras_object(self.vit),
+            "target": self.target,
+            "corrupted_share": self.corrupted_share,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> MaskedPatchModel:
+        vit = keras.saving.deserialize_keras_object(config["vit"])
+        return cls(**{**config, "vit": vit})
+
+
+def _color(rgb: Any) -> Any:
+    """Class of a colour, `[..., 3]` in [-1, 1] to `[...]` int32 below 512: 3 bits a channel."""
+    levels = ops.floor((rgb + 1) / 2 * COLORS_PER_CHANNEL)
+    levels = ops.cast(ops.clip(levels, 0, COLORS_PER_CHANNEL - 1), "int32")
+    return (levels[..., 0] * COLORS_PER_CHANNEL + levels[..., 1]) * COLORS_PER_CHANNEL + levels[
+        ..., 2
+    ]

@@ -1,0 +1,185 @@
+"""A model's config from the arrays of its checkpoint."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from vit_keras.bit_resnet import BiTResNet
+from vit_keras.image_classifier import ImageClassifier
+from vit_keras.variants import ENCODER_SIZES
+from vit_keras.vision_transformer import VisionTransformer
+from vit_keras.weights.rules import Arrays
+
+BIT_IMAGE_SIZE = 224  # a ResNet's weights tell no image size, and take any
+
+
+def infer_model(
+    layout: str, arrays: Arrays, source: object, overrides: dict[str, Any]
+) -> tuple[type[ImageClassifier], dict[str, Any]]:
+    """The class and arguments of the model that a checkpoint holds.
+
+    Args:
+        layout: one of `LAYOUTS`.
+        arrays: as `read_arrays` gives them.
+        source: what to call the file in messages.
+        overrides: arguments that win over what the arrays say.
+
+    Raises:
+        ValueError: something is needed that the arrays do not tell; the message names the
+            argument to give.
+    """
+    if any(key.startswith(("resnet/", "bit.", "stem.conv.")) for key in arrays):
+        return BiTResNet, {**_bit_config(arrays), **overrides}
+    reader = {
+        "official": _official_config,
+        "big_vision": _official_config,
+        "timm": _timm_config,
+        "hugging_face": _hugging_face_config,
+    }[layout]
+    config = {**reader(arrays, overrides), **overrides}
+    if "num_heads" not in config:
+        config["num_heads"] = _known_heads(config, source)
+    if "image_size" not in config:
+        config["image_size"] = _image_size(config.pop("num_positions"), config, source)
+    config.pop("num_positions", None)
+    return VisionTransformer, config
+
+
+def _count(keys: Iterable[str], pattern: str) -> int:
+    """One more than the largest number that `pattern` captures."""
+    numbers = [int(m[1]) for m in (re.match(pattern, key) for key in keys) if m]
+    return 1 + max(numbers, default=-1)
+
+
+def _units(keys: Iterable[str], pattern: str) -> tuple[int, ...]:
+    """Units per stage, from names with the numbers of stage and unit."""
+    found = {(int(m[1]), int(m[2])) for m in (re.match(pattern, key) for key in keys) if m}
+    stages = sorted({stage for stage, _ in found})
+    return tuple(sum(stage == s for s, _ in found) for stage in stages)
+
+
+def _official_config(arrays: Arrays, overrides: dict[str, Any]) -> dict[str, Any]:
+    block = "Transformer/encoderblock_0"
+    attention = next(k for k in arrays if re.match(rf"{block}/Multi.*/query/kernel", k))
+    mlp = next(k for k in arrays if re.match(rf"{block}/Mlp.*/Dense_0/kernel", k))
+    patch, _, _, width = arrays["embedding/kernel"].shape
+    config = {
+        "patch_size": patch,
+        "width": width,
+        "num_layers": _count(arrays, r"Transformer/encoderblock_(\d+)/"),
+        "num_heads": arrays[attention].shape[1],
+        "mlp_dim": arrays[mlp].shape[1],
+        "num_classes": _length(arrays, "head/bias"),
+        "representation_size": _length(arrays, "pre_logits/bias"),
+        "stem_units": _units(arrays, r"block(\d+)/unit(\d+)/")
+        if "conv_root/kernel" in arrays
+        else None,
+    }
+    if "cls" in arrays:
+        config["classifier"] = "token"
+    else:
+        config["classifier"] = "map" if "MAPHead_0/probe" in arrays else "gap"
+    for key, positioned in (
+        ("Transformer/posembed_input/pos_embedding", True),
+        ("pos_embedding", False),
+    ):
+        if key in arrays:
+            config["class_token_positioned"] = positioned
+            config["num_positions"] = arrays[key].shape[1] - (positioned and "cls" in arrays)
+    return config
+
+
+def _timm_config(arrays: Arrays, overrides: dict[str, Any]) -> dict[str, Any]:
+    width, _, patch, _ = arrays["patch_embed.proj.weight"].shape
+    backbone = "patch_embed.backbone."
+    config: dict[str, Any] = {
+        "patch_size": patch,
+        "width": width,
+        "num_layers": _count(arrays, r"blocks\.(\d+)\."),
+        "mlp_dim": _length(arrays, "blocks.0.mlp.fc1.bias"),
+        "num_classes": _length(arrays, "head.bias"),
+        "representation_size": _length(arrays, "pre_logits.fc.bias"),
+        "stem_units": _units(arrays, re.escape(backbone) + r"stages\.(\d+)\.blocks\.(\d+)\.")
+        if f"{backbone}stem.conv.weight" in arrays
+        else None,
+        "num_registers": arrays["reg_token"].shape[1] if "reg_token" in arrays else 0,
+        "qk_norm": "blocks.0.attn.q_norm.weight" in arrays,
+    }
+    if "blocks.0.ls1.gamma" in arrays:
+        config["layer_scale_init"] = 1e-5  # timm's; it is overwritten
+    if "blocks.0.attn.q_norm.weight" in arrays:
+        config["num_heads"] = width // arrays["blocks.0.attn.q_norm.weight"].shape[0]
+    if "cls_token" in arrays:
+        config["classifier"] = "token"
+    else:
+        config["classifier"] = "map" if "attn_pool.latent" in arrays else "gap"
+    if "pos_embed" in arrays:
+        positions = arrays["pos_embed"].shape[1]
+        # timm keeps both kinds under one name: its default unless the caller says otherwise.
+        positioned = overrides.get("class_token_positioned", True)
+        config["class_token_positioned"] = positioned
+        config["num_positions"] = positions - (positioned and "cls_token" in arrays)
+    return config
+
+
+def _hugging_face_config(arrays: Arrays, overrides: dict[str, Any]) -> dict[str, Any]:
+    width, _, patch, _ = arrays["vit.embeddings.patch_embeddings.projection.weight"].shape
+    return {
+        "patch_size": patch,
+        "width": width,
+        "num_layers": _count(arrays, r"vit\.encoder\.layer\.(\d+)\."),
+        "mlp_dim": _length(arrays, "vit.encoder.layer.0.intermediate.dense.bias"),
+        "num_classes": _length(arrays, "classifier.bias"),
+        "num_positions": arrays["vit.embeddings.position_embeddings"].shape[1] - 1,
+    }
+
+
+def _bit_config(arrays: Arrays) -> dict[str, Any]:
+    patterns = {
+        "resnet/root_block/standardized_conv2d/kernel": (r"resnet/block(\d+)/unit(\d+)/", 3),
+        "stem.conv.weight": (r"stages\.(\d+)\.blocks\.(\d+)\.", 0),
+        "bit.embedder.convolution.weight": (r"bit\.encoder\.stages\.(\d+)\.layers\.(\d+)\.", 0),
+    }
+    root = next(key for key in patterns if key in arrays)
+    pattern, channel_axis = patterns[root]
+    heads = ("resnet/head/conv2d/bias", "head.fc.bias", "classifier.1.bias")
+    return {
+        "image_size": BIT_IMAGE_SIZE,
+        "units": _units(arrays, pattern),
+        "width_factor": arrays[root].shape[channel_axis] // 64,
+        "num_classes": next((_length(arrays, key) for key in heads if key in arrays), None),
+    }
+
+
+def _length(arrays: Arrays, key: str) -> int | None:
+    return arrays[key].shape[0] if key in arrays else None
+
+
+def _known_heads(config: dict[str, Any], source: object) -> int:
+    """Heads of the named size with these numbers: the arrays alone do not tell them."""
+    for size in ENCODER_SIZES.values():
+        numbers = asdict(size)
+        if all(config[name] == numbers[name] for name in ("num_layers", "width", "mlp_dim")):
+            return size.num_heads
+    raise ValueError(
+        f"{source}: {config['num_layers']} layers of width {config['width']} are no size with a "
+        "name, and the arrays do not tell the number of attention heads: give num_heads."
+    )
+
+
+def _image_size(num_positions: int, config: dict[str, Any], source: object) -> tuple[int, int]:
+    side = math.isqrt(num_positions)
+    if side * side != num_positions:
+        raise ValueError(
+            f"{source}: {num_positions} patches are no square grid: load it with load_weights "
+            "into a model of its image size, then use adapt_model. (A timm file whose class token "
+            "has no position needs class_token_positioned=False.)"
+        )
+    stride = config["patch_size"]
+    if config.get("stem_units") is not None:
+        stride *= 4 * 2 ** max(0, len(config["stem_units"]) - 1)
+    return side * stride, side * stride

@@ -1,0 +1,146 @@
+"""A trained model at another image size, with another head."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal, TypeVar
+
+import keras
+import numpy as np
+from keras import ops
+
+from vit_keras.image_classifier import ImageClassifier, as_pair
+from vit_keras.vision_transformer import VisionTransformer
+from vit_keras.weights.files import assign, read_arrays, weights_by_path, weights_from
+from vit_keras.weights.infer import infer_model
+from vit_keras.weights.resample import Method, resample_grid, resample_line
+from vit_keras.weights.rules import Arrays
+
+Model = TypeVar("Model", bound=ImageClassifier)
+
+
+def from_pretrained(
+    path: str | os.PathLike[str],
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    num_classes: int | Literal["keep"] | None = "keep",
+    method: Method = "bilinear",
+    **overrides: Any,
+) -> ImageClassifier:
+    """Make a model from a checkpoint of the literature: its sizes are read from its arrays.
+
+    Args:
+        path: `.npz` (official, AugReg, big_vision, hybrid, BiT) or `.safetensors` (timm, Hugging
+            Face).
+        image_size: height and width in pixels; one number: both. The position embedding is
+            resampled. None: the checkpoint's own.
+        num_classes: "keep": the checkpoint's head and pre-logits. A number: a new head, zeros, and
+            no pre-logits layer, as the paper fine-tunes (section 3.1). None: no head.
+        method: how the position embedding is resampled; see `resample_grid`.
+        **overrides: arguments of the model that the arrays do not tell (`dropout_rate`, `dtype`,
+            ...). For `.safetensors` of a ViT of no known size: `num_heads`.
+
+    Returns:
+        A built model with the checkpoint's weights.
+
+    Raises:
+        ValueError: a file of no known layout, arrays that do not fit together, or a choice that
+            the arrays do not tell.
+
+    Example:
+        model = vit_keras.from_pretrained("ViT-B_16.npz", image_size=384, num_classes=100)
+    """
+    layout, arrays = read_arrays(path)
+    model_class, config = infer_model(layout, arrays, path, overrides)
+    with keras.StatelessScope(initialize_variables=False):  # shapes only
+        source = model_class(**config)
+    weights = weights_from(source, layout, arrays, path)
+    return _adapt(source, weights, image_size, num_classes, method, {})
+
+
+def adapt_model(
+    model: Model,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    num_classes: int | Literal["keep"] | None = "keep",
+    method: Method = "bilinear",
+    **overrides: Any,
+) -> Model:
+    """Copy a model for another image size or another head; the arguments are `from_pretrained`'s.
+
+    Args:
+        model: what to copy; it stays as it is.
+        image_size: new height and width in pixels; None: as before.
+        num_classes: "keep", a number (a new head of zeros, no pre-logits layer), or None (no head).
+        method: how position embeddings are resampled.
+        **overrides: other arguments of the model to change, such as `dropout_rate`.
+
+    Raises:
+        ValueError: relative position embeddings at another image size: no resampling is defined.
+    """
+    weights = {
+        path: ops.convert_to_numpy(weight) for path, weight in weights_by_path(model).items()
+    }
+    return _adapt(model, weights, image_size, num_classes, method, overrides)
+
+
+def _adapt(
+    source: Model,
+    weights: Arrays,
+    image_size: int | tuple[int, int] | None,
+    num_classes: int | Literal["keep"] | None,
+    method: Method,
+    overrides: dict[str, Any],
+) -> Model:
+    config = {**source.get_config(), **overrides}
+    if image_size is not None:
+        config["image_size"] = as_pair(image_size)
+    if num_classes != "keep":
+        config["num_classes"] = num_classes
+        weights = {p: w for p, w in weights.items() if not p.startswith("head/")}
+        # A new head comes without the hidden layer of the old one, unless that is asked for.
+        if num_classes is not None and "representation_size" in config:
+            config["representation_size"] = overrides.get("representation_size")
+            weights = {p: w for p, w in weights.items() if not p.startswith("pre_logits/")}
+    target = type(source).from_config(config)
+    if source.image_size != target.image_size:
+        weights = _resample(source, target, weights, method)
+    shapes = {path: tuple(weight.shape) for path, weight in weights_by_path(target).items()}
+    strange = [p for p, w in weights.items() if shapes.get(p) != w.shape]
+    if strange:
+        raise ValueError(
+            f"{', '.join(strange)} of {source.name} cannot be carried over to {target.image_size} "
+            "pixels and the given options."
+        )
+    assign(target, weights)
+    return target
+
+
+def _resample(
+    source: ImageClassifier, target: ImageClassifier, weights: Arrays, method: Method
+) -> Arrays:
+    if not isinstance(source, VisionTransformer):
+        return weights
+    assert isinstance(target, VisionTransformer)
+    (rows, columns), grid = source.grid_size, target.grid_size
+    resampled = dict(weights)
+    for path, weight in weights.items():
+        layer, _, name = path.rpartition("/")
+        if not layer.startswith("positions"):
+            continue
+        if name == "rows":
+            resampled[path] = resample_line(weight, grid[0], method)
+        elif name == "columns":
+            resampled[path] = resample_line(weight, grid[1], method)
+        elif source.position_embedding == "learned_1d":
+            # What stands before the grid is the class token's, as the model's config says.
+            before = source.num_prefix_tokens - source.num_unpositioned_tokens
+            table = weight[0, before:].reshape(rows, columns, -1)
+            table = resample_grid(table, grid, method).reshape(1, grid[0] * grid[1], -1)
+            resampled[path] = np.concatenate([weight[:, :before], table], axis=1)
+        elif (rows, columns) != grid:
+            raise ValueError(
+                "relative position embeddings belong to a sequence length: no resampling is "
+                f"defined from {rows}×{columns} to {grid[0]}×{grid[1]} patches."
+            )
+    return resampled
