@@ -1,0 +1,1 @@
+"""Apache Beam jobs: from image corpora to dataset folders in TFDS format."""

@@ -1,0 +1,79 @@
+"""Say what is in a dataset folder, as JSON and as a page with pictures.
+
+python -m beam_jobs.describe_dataset --input datasets/photos --output reports/photos
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from beam_jobs import cli, dataset_reader, engine
+from beam_jobs.engine_options import EngineOptions
+from beam_jobs.errors import UserError
+
+if TYPE_CHECKING:
+    import apache_beam as beam
+
+    from beam_jobs.describe_shard import Statistics
+
+_MODULE = "beam_jobs.describe_dataset"
+
+
+@dataclass(kw_only=True)
+class Options(EngineOptions):
+    """Classes, sizes, channel statistics, equal images and a contact sheet of a dataset folder."""
+
+    input: str
+    """Dataset folder, complete."""
+    output: str
+    """Folder for dataset.json and index.html."""
+    pictures: int = 100
+    """Images on the contact sheet, drawn at random but the same each time."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the job."""
+    options = cli.parse(Options, argv, prog=f"python -m {_MODULE}")
+    if options.pictures < 0:
+        raise UserError(f"--pictures {options.pictures} is negative")
+    dataset = dataset_reader.open_dataset(options.input)
+    total = sum(map(sum, dataset.lengths.values()))
+    print(f"describe_dataset: {total:,} images in {options.input}, {options.describe()}")
+    statistics = engine.collect(
+        lambda pipeline: _build(pipeline, dataset, options.pictures), options, total=total
+    )
+
+    from beam_jobs import dataset_report
+
+    report = dataset_report.report(dataset, statistics)
+    folder = Path(options.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(report, indent=1, ensure_ascii=False)
+    (folder / "dataset.json").write_text(text + "\n", encoding="utf-8")
+    page = dataset_report.page(dataset, report, statistics, options.pictures)
+    (folder / "index.html").write_text(page, encoding="utf-8")
+    print(dataset_report.lines(report))
+    print(f"  more in {folder}/dataset.json and, with pictures, {folder}/index.html")
+
+
+def _build(
+    pipeline: beam.Pipeline, dataset: dataset_reader.Dataset, pictures: int
+) -> beam.PCollection[Statistics]:
+    import apache_beam as beam
+
+    from beam_jobs.describe_shard import describe_shard
+
+    return (
+        pipeline
+        | "Shards" >> beam.Create(dataset.shards)
+        | "Spread" >> beam.Reshuffle()
+        | "Describe" >> beam.Map(describe_shard, dataset.folder, pictures)
+    )
+
+
+if __name__ == "__main__":
+    cli.run_main(_MODULE)

@@ -1,0 +1,38 @@
+"""The options that say where a job runs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(kw_only=True)
+class EngineOptions:
+    """Where the job runs. The output does not depend on it."""
+
+    runner: Literal["local", "in_process", "embed", "dask", "dataflow"] = "local"
+    """local: worker processes on this machine; in_process: all in this process, for debugging;
+    embed: one worker process behind Beam's portable job service, as a Flink or Spark job server
+    would run it; dask: a Dask cluster, started on this machine unless --beam_args names one;
+    dataflow: Google Cloud, with --project, --region and --temp_location in --beam_args."""
+    workers: int = 0
+    """Worker processes of the runners local and dask; 0: one per CPU core."""
+    beam_args: str = ""
+    """More options for Beam's runner in one string, such as '--dask_client_address=HOST:8786'."""
+    check: bool = False
+    """With --runner dataflow: build the job as it would be submitted, check that a worker could
+    load it, print what would run where, and submit nothing."""
+
+    @property
+    def num_workers(self) -> int:
+        """Worker processes that will run."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+    def describe(self) -> str:
+        """Where the job runs, for people."""
+        if self.runner == "in_process":
+            return "in this process"
+        if self.runner != "local":
+            return f"on Beam's {self.runner} runner"
+        return f"{self.num_workers} worker processes" if self.num_workers > 1 else "1 worker"

@@ -1,0 +1,85 @@
+"""One labelled image as a tf.Example, without TensorFlow."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+
+class Example(NamedTuple):
+    """One labelled image of a dataset folder."""
+
+    image: bytes
+    """Encoded: JPEG, PNG, GIF or BMP."""
+    labels: tuple[int, ...]
+    """One, unless the dataset has several labels to an image."""
+    key: str
+    """Unique in its dataset."""
+
+
+@functools.cache
+def _proto() -> Any:
+    # imported late: it takes half a second, which --help does not have
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    return tf_example_pb2.Example
+
+
+def serialize(example: Example) -> bytes:
+    """The tf.Example with features image, label and key; equal input gives equal bytes.
+
+    Written out by hand: message objects of a million images are what memory would fill with.
+    """
+    labels = b"".join(map(_varint, example.labels))
+    features = {  # in the order of their names, as protobuf's deterministic serialization has it
+        b"image": _field(_BYTES_LIST, _field(_VALUE, example.image)),
+        b"key": _field(_BYTES_LIST, _field(_VALUE, example.key.encode())),
+        b"label": _field(_INT64_LIST, _field(_VALUE, labels) if labels else b""),
+    }
+    entries = (
+        _field(_ENTRY, _field(_NAME, name) + _field(_FEATURE, feature))
+        for name, feature in features.items()
+    )
+    return _field(_FEATURES, b"".join(entries))
+
+
+# field numbers of tensorflow/core/example/example.proto and feature.proto
+_FEATURES = 1
+_ENTRY = 1
+_NAME, _FEATURE = 1, 2
+_BYTES_LIST, _INT64_LIST = 1, 3
+_VALUE = 1
+_LENGTH_DELIMITED = 2
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A length-delimited field of protobuf's wire format."""
+    return b"".join((_varint(number << 3 | _LENGTH_DELIMITED), _varint(len(content)), content))
+
+
+def _varint(value: int) -> bytes:
+    """A number that is not negative, 7 bits a byte, the lowest first."""
+    parts = bytearray()
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    parts.append(value)
+    return bytes(parts)
+
+
+def deserialize(record: bytes) -> Example:
+    """The inverse of `serialize`.
+
+    Raises:
+        ValueError: `record` is no tf.Example, or lacks image or key.
+    """
+    from google.protobuf.message import DecodeError
+
+    try:
+        feature = _proto().FromString(record).features.feature
+        (image,) = feature["image"].bytes_list.value
+        labels = tuple(feature["label"].int64_list.value)
+        (key,) = feature["key"].bytes_list.value
+    except (DecodeError, ValueError) as error:
+        raise ValueError("no tf.Example with one image and one key") from error
+    return Example(image=image, labels=labels, key=key.decode())

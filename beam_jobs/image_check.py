@@ -1,0 +1,180 @@
+"""Decide whether bytes are a good image, and make them one that every reader decodes alike.
+
+A clean JPEG or PNG keeps its bytes. What TensorFlow decodes in another way, or not at all, becomes
+plain RGB: other formats, CMYK, palettes, alpha (onto white), 16 bits, EXIF orientation.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+
+class Reason(str, Enum):
+    """Why an image is not in the dataset. The list is fixed: jobs count by it."""
+
+    NO_LABEL = "no_label"
+    """It lies in no class folder, or its manifest row has no label."""
+    DUPLICATE_KEY = "duplicate_key"
+    """Another image has the same key (--on_duplicate_key drop)."""
+    UNREADABLE = "unreadable"
+    """The file cannot be read: permissions, a broken link, a damaged archive."""
+    EMPTY = "empty"
+    """No bytes."""
+    UNKNOWN_FORMAT = "unknown_format"
+    """Neither JPEG, PNG, GIF, BMP nor WebP, whatever its name says."""
+    TOO_MANY_PIXELS = "too_many_pixels"
+    """More than --max_pixels, by its header: never decoded."""
+    TOO_SMALL = "too_small"
+    """Its shorter side is below --min_size."""
+    TRUNCATED = "truncated"
+    """The file ends before the image does."""
+    CORRUPT = "corrupt"
+    """The decoder gives up."""
+    TIMEOUT = "timeout"
+    """Decoding took longer than --image_timeout."""
+    DECODER_CRASH = "decoder_crash"
+    """The decoder took its process down."""
+
+
+class Rejected(Exception):
+    """An image that does not go into the dataset."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Checked(NamedTuple):
+    """A good image."""
+
+    width: int
+    """Pixels, as readers will see it."""
+    height: int
+    encoded: bytes | None
+    """New bytes; None: the old ones are fine."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is acceptable, and how large it may stay."""
+
+    max_pixels: int = 100_000_000
+    min_size: int = 1
+    """Of the shorter side, in pixels."""
+    max_size: int | None = None
+    """Larger images are scaled down until the shorter side has this many pixels."""
+    quality: int = 95
+    """Of images that are encoded as JPEG anew, 1 to 100."""
+
+
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF")
+_LOSSY = ("JPEG", "MPO", "WEBP")
+_ORIENTATION = 0x0112
+_PNG_BIT_DEPTH = 24
+"""Offset of the bit depth in a PNG file: signature 8, chunk head 8, width 4, height 4."""
+_VERIFY_SCALE = 4
+"""A JPEG is decoded at a quarter of its size to verify it. That reads its whole stream and takes a
+sixth of the time."""
+
+Image.MAX_IMAGE_PIXELS = None  # the limit is ours: --max_pixels, an error and not a warning
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+def check(data: bytes, limits: Limits) -> Checked:
+    """Check one encoded image.
+
+    Raises:
+        Rejected: it is not good, with the reason.
+    """
+    if not data:
+        raise Rejected(Reason.EMPTY)
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            return _check_open(image, data, limits)
+    except Rejected:
+        raise
+    except UnidentifiedImageError as error:
+        known = data.startswith(_SIGNATURES)
+        reason = Reason.CORRUPT if known else Reason.UNKNOWN_FORMAT
+        raise Rejected(reason, f"starts with {data[:16]!r}") from error
+    except Exception as error:  # Pillow raises nearly every kind for damaged files
+        detail = " ".join(str(error).split())
+        cut = "truncated" in detail or isinstance(error, EOFError)
+        raise Rejected(Reason.TRUNCATED if cut else Reason.CORRUPT, detail) from error
+
+
+def _check_open(image: ImageFile.ImageFile, data: bytes, limits: Limits) -> Checked:
+    width, height = image.size
+    if width * height > limits.max_pixels:
+        raise Rejected(Reason.TOO_MANY_PIXELS, f"{width}×{height}")
+    if min(width, height) < limits.min_size:
+        raise Rejected(Reason.TOO_SMALL, f"{width}×{height}")
+    turned = image.getexif().get(_ORIENTATION, 1) not in (0, 1)
+    shrink = limits.max_size is not None and min(width, height) > limits.max_size
+    if _is_plain(image, data) and not turned and not shrink:
+        image.draft(None, (width // _VERIFY_SCALE, height // _VERIFY_SCALE))
+        image.load()
+        return Checked(width, height, None)
+    lossy = image.format in _LOSSY
+    if shrink and limits.max_size is not None:
+        target = _scaled(image.size, limits.max_size)
+        image.draft(None, (2 * target[0], 2 * target[1]))  # twice, so that Lanczos decides
+    image.load()
+    plain = _to_rgb(image)
+    if turned:
+        ImageOps.exif_transpose(plain, in_place=True)
+    if shrink and limits.max_size is not None:
+        target = _scaled(plain.size, limits.max_size)
+        plain = plain.resize(target, Image.Resampling.LANCZOS)
+    return Checked(*plain.size, _encode(plain, lossy, limits.quality))
+
+
+def _is_plain(image: ImageFile.ImageFile, data: bytes) -> bool:
+    """Whether every reader makes the same RGB or gray image of the bytes as they are."""
+    if image.format in ("JPEG", "MPO"):
+        return image.mode in ("RGB", "L")
+    return (
+        image.format == "PNG"
+        and image.mode in ("RGB", "L")
+        and data[_PNG_BIT_DEPTH] == 8
+        and "transparency" not in image.info
+    )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert a loaded image of any mode to RGB; gray stays gray."""
+    exif = image.info.get("exif")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        plain = Image.new("RGB", image.size, "white")
+        plain.paste(rgba, mask=rgba.getchannel("A"))
+    elif image.mode.startswith("I"):  # 16 bits a pixel: the upper 8 are kept
+        plain = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    elif image.mode in ("RGB", "L"):
+        plain = image.copy()
+    else:
+        plain = image.convert("L" if image.mode == "1" else "RGB")
+    plain.info = {"exif": exif} if exif else {}
+    return plain
+
+
+def _scaled(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+    ratio = shorter / min(size)
+    return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))
+
+
+def _encode(image: Image.Image, lossy: bool, quality: int) -> bytes:
+    image.info = {}  # no EXIF, no colour profile: what is stored is what is seen
+    encoded = io.BytesIO()
+    if lossy:
+        image.save(encoded, "JPEG", quality=quality)
+    else:
+        image.save(encoded, "PNG")
+    return encoded.getvalue()

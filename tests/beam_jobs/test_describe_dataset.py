@@ -1,0 +1,45 @@
+import json
+
+import numpy as np
+import pytest
+from beam_corpus import build, encoded, examples, make_folder, picture, pixels
+
+from beam_jobs import describe_dataset
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory):
+    root = tmp_path_factory.mktemp("describe")
+    corpus = make_folder(root / "in", classes=2, per_class=10)
+    (corpus / "<b>" / "x").mkdir(parents=True)
+    (corpus / "<b>" / "x" / "large.png").write_bytes(encoded(picture(50, (90, 70)), "PNG"))
+    copy = (corpus / "class_0" / "image 0.jpg").read_bytes()
+    (corpus / "class_1" / "copy.jpg").write_bytes(copy)
+    build(corpus, root / "d", "--shards", "3")
+    run = ["--input", str(root / "d"), "--output", str(root / "report"), "--pictures", "7"]
+    describe_dataset.main([*run, "--runner", "in_process"])
+    return root
+
+
+def test_values_are_those_of_a_plain_program(described):
+    values = json.loads((described / "report" / "dataset.json").read_text())
+    stored = examples(described / "d") + examples(described / "d", "validation")
+    flat = np.concatenate([pixels(example.image).reshape(-1, 3) for example in stored]) / 255
+    assert values["images"] == 22
+    assert values["splits"]["train"] == len(examples(described / "d"))
+    totals = {name: sum(counts.values()) for name, counts in values["classes"].items()}
+    assert totals == {"<b>": 1, "class_0": 10, "class_1": 11}
+    assert values["channel_mean"] == pytest.approx(flat.mean(axis=0).tolist(), abs=1e-5)
+    assert values["channel_deviation"] == pytest.approx(flat.std(axis=0).tolist(), abs=1e-5)
+    assert values["width"] == {"min": 30, "median": 30, "max": 90}
+    assert values["height"] == {"min": 20, "median": 20, "max": 70}
+    assert values["formats"] == {"JPEG": 21, "PNG": 1}
+    assert values["equal_images"] == 1
+    assert values["equal_groups"] == [["class_0/image 0.jpg", "class_1/copy.jpg"]]
+
+
+def test_the_page_shows_pictures_and_escapes_names(described):
+    page = (described / "report" / "index.html").read_text()
+    assert page.count("<img") == 7
+    assert "<b>" not in page
+    assert "&lt;b&gt;" in page

@@ -1,0 +1,105 @@
+"""The same bytes from every engine that runs on one machine, and the check for Dataflow."""
+
+import importlib.util
+
+import pytest
+from beam_corpus import command, contents, make_folder
+
+from beam_jobs import build_dataset, dataflow, engine
+from beam_jobs.engine_options import EngineOptions
+from beam_jobs.errors import JobError, UserError
+
+CLOUD = "--project=my-project --region=us-central1 --temp_location=gs://bucket/tmp"
+IMAGE = "--sdk_container_image=registry/image"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("corpus"))
+
+
+def build(corpus, folder, *arguments: str) -> dict[str, str]:
+    common = ["--input", str(corpus), "--output", str(folder), "--shards", "4"]
+    build_dataset.main([*common, *arguments])
+    return contents(folder)
+
+
+@pytest.fixture(scope="module")
+def reference(corpus, tmp_path_factory):
+    return build(corpus, tmp_path_factory.mktemp("r") / "d", "--runner", "in_process")
+
+
+def test_embed_writes_the_same_bytes(corpus, reference, tmp_path):
+    assert build(corpus, tmp_path / "d", "--runner", "embed") == reference
+
+
+def test_dask_writes_the_same_bytes(corpus, reference, tmp_path):
+    pytest.importorskip("dask.distributed", reason="needs apache-beam[dask]")
+    # in a process of its own: Dask's cluster starts its workers from the main module
+    arguments = ["--input", str(corpus), "--output", str(tmp_path / "d"), "--shards", "4"]
+    job = command("beam_jobs.build_dataset", *arguments, "--runner", "dask", "--workers", "2")
+    _, errors = job.communicate(timeout=180)
+    assert job.returncode == 0, errors
+    assert contents(tmp_path / "d") == reference
+
+
+def test_dask_without_its_package_says_what_to_install():
+    if importlib.util.find_spec("dask"):
+        pytest.skip("Dask is installed")
+    with pytest.raises(UserError, match=r"pip install 'apache-beam\[dask\]'"):
+        engine.run(lambda pipeline: None, EngineOptions(runner="dask"))
+
+
+def dataflow_command(beam_args: str) -> list[str]:
+    job = ["--input", "gs://bucket/photos", "--output", "gs://bucket/datasets/photos"]
+    return [*job, "--runner", "dataflow", "--check", "--beam_args", beam_args]
+
+
+def test_dataflow_check_builds_the_job_and_submits_nothing(capsys):
+    pytest.importorskip("google.auth", reason="needs apache-beam[gcp]")
+    workers = "--machine_type=n2-highmem-4 --max_num_workers=50"
+    build_dataset.main(dataflow_command(f"{CLOUD} {IMAGE} {workers}"))
+    printed = capsys.readouterr().out
+    assert "pickled functions load where only the package is staged" in printed
+    for expected in ("List", "Write", "my-project, us-central1", "n2-highmem-4", "at most 50"):
+        assert expected in printed
+    assert "registry/image" in printed
+
+
+@pytest.mark.parametrize(
+    ("beam_args", "message"),
+    [
+        ("--project=my-project", r"add --region=… --temp_location=… to --beam_args"),
+        (CLOUD, r"workers need this package; add --sdk_container_image=IMAGE"),
+        (f"{CLOUD} {IMAGE} --project=p", "Invalid Project ID"),
+    ],
+)
+def test_dataflow_options_that_are_missing_are_named(beam_args, message):
+    pytest.importorskip("google.auth", reason="needs apache-beam[gcp]")
+    with pytest.raises(UserError, match=message):
+        build_dataset.main(dataflow_command(beam_args))
+
+
+def test_dataflow_without_its_package_says_what_to_install():
+    try:
+        import google.auth  # noqa: F401
+    except ImportError:
+        with pytest.raises(UserError, match=r"pip install 'apache-beam\[gcp\]'"):
+            dataflow.pipeline([CLOUD])
+    else:
+        pytest.skip("apache-beam[gcp] is installed")
+
+
+def test_what_a_worker_could_not_load_is_named():
+    """A function of a module that is not staged."""
+    import beam_corpus
+    from apache_beam.internal import pickler
+
+    with pytest.raises(JobError, match=r"load the job: Step: ModuleNotFoundError.*beam_c"):
+        dataflow._load_elsewhere([("Step", pickler.dumps(beam_corpus.picture))])
+
+
+def test_check_is_for_dataflow(corpus, tmp_path):
+    with pytest.raises(UserError, match="--check is for --runner dataflow"):
+        build(corpus, tmp_path / "d", "--check")
+    assert not (tmp_path / "d").exists()

@@ -1,0 +1,165 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from beam_corpus import encoded, picture, pixels
+from PIL import Image
+
+from beam_jobs.image_check import Limits, Reason, Rejected, check
+
+
+def reason(data: bytes, **limits: int) -> Reason:
+    with pytest.raises(Rejected) as caught:
+        check(data, Limits(**limits))
+    return caught.value.reason
+
+
+def png_with_size(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_clean_images_keep_their_bytes(kind, mode):
+    checked = check(encoded(picture().convert(mode), kind), Limits())
+    assert checked == (30, 20, None)
+
+
+@pytest.mark.parametrize("options", [{"progressive": True}, {"subsampling": 0}, {"quality": 5}])
+def test_jpegs_of_any_kind_keep_their_bytes(options):
+    assert check(encoded(picture(), **options), Limits()).encoded is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "tolerance"),
+    [
+        ("GIF", "P", 0),
+        ("BMP", "RGB", 0),
+        ("PNG", "P", 0),
+        ("PNG", "1", 0),
+        ("WEBP", "RGB", 12),
+        ("JPEG", "CMYK", 12),
+    ],
+)
+def test_other_formats_become_what_they_show(kind, mode, tolerance):
+    data = encoded(picture().convert(mode), kind)
+    checked = check(data, Limits())
+    assert checked.encoded is not None
+    result = Image.open(io.BytesIO(checked.encoded))
+    assert result.format == ("JPEG" if tolerance else "PNG")
+    assert result.mode in ("RGB", "L")
+    assert (checked.width, checked.height) == result.size == (30, 20)
+    assert np.abs(pixels(checked.encoded) - pixels(data)).mean() <= tolerance / 4
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+def test_alpha_goes_onto_white(mode):
+    image = picture().convert("L" if mode == "LA" else "RGB").convert(mode.replace("PA", "RGBA"))
+    image.putalpha(Image.fromarray(np.repeat(np.uint8([[0, 128, 255]]), 10, 1).repeat(20, 0)))
+    if mode == "PA":
+        image = image.quantize(64)
+    checked = check(encoded(image, "PNG"), Limits())
+    assert checked.encoded is not None
+    result = pixels(checked.encoded)
+    assert (result[:, :10] == 255).all()
+    opaque = np.asarray(image.convert("RGB"), np.int16)
+    assert np.abs(result[:, 20:] - opaque[:, 20:]).max() <= 1
+    assert np.abs(result[:, 10:20] - (opaque[:, 10:20] + 255) / 2).max() <= 2
+
+
+def test_a_transparent_colour_goes_onto_white():
+    image = picture().quantize(8)
+    image.info["transparency"] = int(np.asarray(image)[0, 0])
+    checked = check(encoded(image, "PNG", transparency=image.info["transparency"]), Limits())
+    assert checked.encoded is not None
+    assert (pixels(checked.encoded)[0, 0] == 255).all()
+
+
+def test_16_bits_become_8():
+    values = np.linspace(0, 65535, 600).astype(np.uint16).reshape(20, 30)
+    checked = check(encoded(Image.fromarray(values), "PNG"), Limits())
+    assert checked.encoded is not None
+    assert np.abs(pixels(checked.encoded)[..., 0] - values / 257).max() <= 1
+
+
+def test_a_gif_gives_its_first_frame():
+    first, second = picture(0), picture(1)
+    data = encoded(first, "GIF", save_all=True, append_images=[second])
+    checked = check(data, Limits())
+    assert checked.encoded is not None
+    assert np.abs(pixels(checked.encoded) - pixels(encoded(first, "GIF"))).max() == 0
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation):
+    upright = picture(size=(48, 32))
+    inverse = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = upright.transpose(inverse[orientation]) if orientation > 1 else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(stored, exif=exif, quality=95)
+    checked = check(data, Limits())
+    assert (checked.width, checked.height) == (48, 32)
+    result = data if checked.encoded is None else checked.encoded
+    assert (checked.encoded is None) == (orientation == 1)
+    assert np.abs(pixels(result) - np.asarray(upright, np.int16)).mean() < 3
+    assert Image.open(io.BytesIO(result)).getexif().get(0x0112, 1) == 1
+
+
+def test_max_size_scales_the_shorter_side_down_and_never_up():
+    large = encoded(picture(size=(300, 200)))
+    checked = check(large, Limits(max_size=50))
+    assert (checked.width, checked.height) == (75, 50)
+    assert checked.encoded is not None
+    small = np.asarray(picture(size=(300, 200)).resize((75, 50)), np.int16)
+    assert np.abs(pixels(checked.encoded) - small).mean() < 3
+    assert check(large, Limits(max_size=200)).encoded is None
+
+
+def test_quality_is_that_of_new_jpegs():
+    data = encoded(picture(size=(200, 200)).convert("CMYK"))
+    sizes = [len(check(data, Limits(quality=quality)).encoded or b"") for quality in (30, 95)]
+    assert 0 < sizes[0] < sizes[1] / 2
+
+
+def test_rejects():
+    jpeg = encoded(picture(size=(200, 100)))
+    assert reason(b"") == Reason.EMPTY
+    assert reason(b"<html>not found</html>") == Reason.UNKNOWN_FORMAT
+    assert reason(encoded(picture(), "TIFF")) == Reason.UNKNOWN_FORMAT
+    assert reason(jpeg[:-200]) == Reason.TRUNCATED
+    assert reason(jpeg[:100]) == Reason.CORRUPT  # within its header
+    assert reason(encoded(picture(), "PNG")[:-60]) == Reason.TRUNCATED
+    assert reason(jpeg, min_size=101) == Reason.TOO_SMALL
+    assert reason(jpeg, max_pixels=19_999) == Reason.TOO_MANY_PIXELS
+    assert check(jpeg, Limits(min_size=100, max_pixels=20_000)).encoded is None
+
+
+def test_a_bomb_is_refused_by_its_header():
+    assert reason(png_with_size(50_000, 50_000)) == Reason.TOO_MANY_PIXELS
+
+
+def test_damage_inside_a_png_is_found():
+    data = bytearray(encoded(picture(size=(200, 100)), "PNG"))
+    data[len(data) // 2] ^= 0xFF
+    assert reason(bytes(data)) in (Reason.CORRUPT, Reason.TRUNCATED)
+
+
+def test_a_png_named_jpg_is_taken_for_what_it_is():
+    # the name plays no part: only bytes come here
+    assert check(encoded(picture(), "PNG"), Limits()) == (30, 20, None)
