@@ -1,0 +1,1 @@
+"""What runs on the accelerator: input, training, export, transfer evaluation."""

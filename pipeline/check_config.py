@@ -1,0 +1,67 @@
+"""Checks of a configuration that types cannot express, before anything is started."""
+
+from __future__ import annotations
+
+from pipeline.config import PretrainConfig
+from pipeline.errors import UserError
+
+
+def check_config(config: PretrainConfig) -> None:
+    """Raise a UserError that names the first field out of range."""
+    if (config.steps is None) == (config.epochs is None):
+        raise UserError("give one of steps and epochs")
+    for name in (
+        "steps",
+        "epochs",
+        "batch_size",
+        "accumulate",
+        "eval_every_steps",
+        "eval_batch_size",
+        "checkpoint.every_steps",
+        "checkpoint.keep",
+        "log.every_steps",
+        "data.shuffle_window",
+        "data.eval_resize",
+        "optim.clip_norm",
+        "optim.rsqrt_timescale",
+    ):
+        value = _field(config, name)
+        if value is not None and value <= 0:
+            raise UserError(f"{name} is {value}: it must be greater than 0")
+    for name in (
+        "label_smoothing",
+        "ema_decay",
+        "model.dropout_rate",
+        "optim.beta1",
+        "optim.beta2",
+    ):
+        value = _field(config, name)
+        if value is not None and not 0 <= value < 1:
+            raise UserError(f"{name} is {value}: it must be at least 0 and less than 1")
+    for name in (
+        "optim.peak_lr",
+        "optim.end_lr",
+        "optim.warmup_steps",
+        "optim.cooldown_steps",
+        "optim.weight_decay",
+        "data.randaugment_layers",
+        "data.randaugment_magnitude",
+        "data.mixup_alpha",
+        "data.cutmix_alpha",
+    ):
+        value = _field(config, name)
+        if value is not None and value < 0:
+            raise UserError(f"{name} is {value}: it must not be negative")
+    if config.transfer and not config.export:
+        raise UserError("transfer evaluates the export: set export=true, or transfer=null")
+    if not 0 < config.data.min_crop_area <= 1:
+        raise UserError(f"data.min_crop_area is {config.data.min_crop_area}: choose from (0, 1]")
+    if min(config.data.height_width) < 1:
+        raise UserError(f"data.image_size is {config.data.image_size}: it must be positive")
+
+
+def _field(config: PretrainConfig, name: str) -> float | int | None:
+    value: object = config
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value  # type: ignore[return-value]

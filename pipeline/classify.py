@@ -1,0 +1,125 @@
+"""Classify image files with an exported model: `python -m pipeline.classify --help`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jsonargparse
+
+from pipeline import cli
+from pipeline.errors import UserError
+from pipeline.tensorflow_startup import import_tensorflow
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pipeline.serving.loading import Export
+
+PROG = "python -m pipeline.classify"
+SOME_FAILED = 1
+"""Exit status when some images, not all, could not be read."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The top classes of one image, most probable first; or why there are none."""
+
+    path: str
+    classes: list[tuple[str, float]]
+    """Name and probability, 0 to 1."""
+    problem: str | None = None
+
+
+def classify(export: Export, paths: Sequence[str], top: int) -> list[Answer]:
+    """Classify image files, each as a request of its own.
+
+    Args:
+        export: a model with a head.
+        paths: image files.
+        top: classes to give for each.
+    """
+    return [_classify_one(export, path, top) for path in paths]
+
+
+def _classify_one(export: Export, path: str, top: int) -> Answer:
+    import tensorflow as tf
+
+    try:
+        encoded = Path(path).read_bytes()
+        answer = export.saved_model.signatures["serve"](image_bytes=tf.constant([encoded]))
+    except OSError as error:
+        return Answer(path, [], error.strerror or str(error))
+    except tf.errors.InvalidArgumentError:
+        return Answer(path, [], "not a JPEG, PNG, GIF, BMP or WebP image, or damaged")
+    probabilities: np.ndarray = answer["probabilities"].numpy()[0]
+    order = (-probabilities).argsort(kind="stable")[:top]
+    names = export.description.class_names
+    return Answer(path, [(names[index], float(probabilities[index])) for index in order])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    options = _parse(argv)
+    import_tensorflow()
+    from pipeline.serving.loading import open_export
+
+    export = open_export(options.model)
+    if not export.description.class_names:
+        raise UserError(f"{options.model} has no head, only features: export a model with classes")
+    answers = classify(export, options.images, options.top)
+    for answer in answers:
+        if answer.problem:
+            print(f"{answer.path}: {answer.problem}", file=sys.stderr)
+            continue
+        print(answer.path)
+        for name, probability in answer.classes:
+            print(f"  {100 * probability:5.1f} %  {name}")
+    good = [answer for answer in answers if not answer.problem]
+    if options.attention and good:
+        _draw(export, good, options.attention)
+        print(f"attention {options.attention}")
+    if not good:
+        raise UserError("none of the images could be read")
+    return SOME_FAILED if len(good) < len(answers) else 0
+
+
+def _draw(export: Export, answers: Sequence[Answer], path: str) -> None:
+    import numpy as np
+
+    from pipeline.evaluation.attention_picture import draw_attention, has_attention
+
+    model = export.keras_model()
+    if not has_attention(model):
+        raise UserError("--attention: this model is not a plain ViT, it has no attention to draw")
+    images = [export.preprocess(Path(answer.path).read_bytes()).numpy() for answer in answers]
+    titles = [answer.classes[0][0] for answer in answers]
+    draw_attention(model, np.stack(images), titles, Path(path))
+
+
+def _parse(argv: Sequence[str] | None) -> jsonargparse.Namespace:
+    parser = jsonargparse.ArgumentParser(
+        prog=PROG,
+        description="Print the most probable classes of image files.",
+        exit_on_error=False,
+    )
+    parser.add_argument("images", nargs="+", help="image files: JPEG, PNG, GIF, BMP or WebP")
+    parser.add_argument(
+        "--model", required=True, help="export folder, as python -m pipeline.export writes it"
+    )
+    parser.add_argument("--top", type=jsonargparse.typing.PositiveInt, default=5, help="classes")
+    parser.add_argument(
+        "--attention",
+        help="PNG file to draw the images to, with the model's attention rollout over them",
+    )
+    try:
+        return parser.parse_args(argv)
+    except jsonargparse.ArgumentError as error:
+        raise UserError(f"{' '.join(str(error).split())} (see {PROG} --help)") from error
+
+
+if __name__ == "__main__":
+    cli.run_main(main)

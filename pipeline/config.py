@@ -1,0 +1,221 @@
+"""Typed configuration of the training job; `--help` and the YAML files are made from it.
+
+Nothing here imports TensorFlow: help, `--print_config` and argument errors answer at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal
+
+from pipeline.data.augment_preset import AUGMENT_PRESETS, AugmentPreset
+
+
+@dataclass
+class DataConfig:
+    """Where the images come from and how they become tensors."""
+
+    source: str
+    """Dataset folder (as written by `beam_jobs` or by TFDS), or a TFDS name such as cifar100."""
+    prepare: str | None = None
+    """Module and arguments of the job that makes `source` where it does not exist yet, such as
+    `beam_jobs.render_glyphs --output datasets/glyphs`."""
+    data_dir: str | None = None
+    """Where TFDS keeps its datasets, for a `source` that is a TFDS name."""
+    train_split: str = "train"
+    """Split to train on, in TFDS notation, such as train[:99%]."""
+    eval_split: str | None = "validation"
+    """Split to evaluate on; null: no evaluation."""
+    image_key: str = "image"
+    """Name of the image feature."""
+    label_key: str = "label"
+    """Name of the class label feature."""
+    image_size: int | tuple[int, int] = 224
+    """Size that the model sees, in pixels: one number, or [height, width]."""
+    eval_resize: int | None = None
+    """Evaluation: resize the shorter side to this many pixels, then crop the centre (256 for a
+    224-pixel model). null: resize straight to `image_size`, as the original ViT code does."""
+    crop: Literal["inception", "resize"] = "inception"
+    """Training: random crop of random area and aspect, or the whole image resized."""
+    min_crop_area: float = 0.05
+    """Smallest share of the image's area that an inception crop keeps, in (0, 1]."""
+    flip: bool = True
+    """Training: mirror half of the images left to right. Off for letters and digits."""
+    augment_preset: Literal[
+        "none", "light1", "light2", "medium1", "medium2", "strong1", "strong2"
+    ] = "none"
+    """Training: RandAugment and MixUp of a strength of AugReg (arXiv 2106.10270). Each of the next
+    three options, where it is given, wins over the preset's."""
+    randaugment_layers: int | None = None
+    """Operations that RandAugment applies to each image; 0: no RandAugment; null: the preset's."""
+    randaugment_magnitude: int | None = None
+    """Level of these operations, from 0 on, 10 being the usual maximum; null: the preset's."""
+    mixup_alpha: float | None = None
+    """MixUp: parameter p of Beta(p, p), the distribution of the share that an image keeps when it
+    is mixed with another; 0: no MixUp; null: the preset's."""
+    cutmix_alpha: float = 0.0
+    """CutMix: parameter p of Beta(p, p), the distribution of the area that an image keeps when a
+    box of another is pasted in; 0: no CutMix. With MixUp too, each step does one of both."""
+    shuffle_window: int = 8192
+    """Encoded images held in memory for shuffling. The dataset folder is shuffled as written."""
+
+    @property
+    def height_width(self) -> tuple[int, int]:
+        """`image_size` as (height, width)."""
+        size = self.image_size
+        return (size, size) if isinstance(size, int) else size
+
+    @property
+    def augmentation(self) -> AugmentPreset:
+        """The preset, with what is given explicitly in its place."""
+        given = {field.name: getattr(self, field.name) for field in fields(AugmentPreset)}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return replace(AUGMENT_PRESETS[self.augment_preset], **chosen)
+
+    @property
+    def mixes_images(self) -> bool:
+        """Whether MixUp or CutMix is on."""
+        return self.augmentation.mixup_alpha > 0 or self.cutmix_alpha > 0
+
+
+@dataclass
+class ModelConfig:
+    """The Vision Transformer."""
+
+    variant: str = "S/16"
+    """Size and patch, such as Ti/16, S/32, B/16, L/16 or H/14."""
+    num_layers: int | None = None
+    """Encoder blocks, where it differs from the variant's."""
+    width: int | None = None
+    """Token width, where it differs from the variant's."""
+    mlp_dim: int | None = None
+    """Hidden width of the MLP, where it differs from the variant's."""
+    num_heads: int | None = None
+    """Attention heads, where they differ from the variant's."""
+    classifier: Literal["token", "gap"] = "token"
+    """What the head reads: the class token, or the mean over all tokens."""
+    representation_size: int | None = None
+    """Width of the tanh pre-logits layer; null: none."""
+    dropout_rate: float = 0.0
+    """Dropout after the position embedding and in each block, in [0, 1)."""
+    head_bias_init: float = 0.0
+    """Initial bias of the head; -10 with the sigmoid loss over many classes."""
+
+
+@dataclass
+class OptimConfig:
+    """AdamW, its schedule and clipping."""
+
+    peak_lr: float = 1e-3
+    """Learning rate at the end of warm-up."""
+    warmup_steps: int = 10_000
+    """Steps of linear warm-up from 0."""
+    decay: Literal["cosine", "linear", "rsqrt", "constant"] = "cosine"
+    """Shape of the learning rate after warm-up. rsqrt: peak_lr over the root of
+    1 + steps since warm-up / `rsqrt_timescale`."""
+    end_lr: float = 0.0
+    """Learning rate at the last step (cosine and linear)."""
+    rsqrt_timescale: int = 10_000
+    """Steps after warm-up at which rsqrt has fallen to 71 % of `peak_lr`."""
+    cooldown_steps: int = 0
+    """Last steps, over which the learning rate falls linearly to 0, whatever its decay."""
+    beta1: float = 0.9
+    """Decay of the first moment."""
+    beta2: float = 0.999
+    """Decay of the second moment."""
+    epsilon: float = 1e-8
+    """Added to the root of the second moment."""
+    weight_decay: float = 0.0
+    """Decoupled, multiplied by the learning rate, on kernels only (Table 3 of the paper: 0.03 to
+    0.3)."""
+    clip_norm: float | None = 1.0
+    """Largest global norm of the gradient of the whole global batch; null: no clipping."""
+
+
+@dataclass
+class CheckpointConfig:
+    """Saving and resuming."""
+
+    every_steps: int = 1000
+    """Steps between checkpoints."""
+    keep: int = 3
+    """Checkpoints kept."""
+
+
+@dataclass
+class LogConfig:
+    """What is written while training."""
+
+    every_steps: int = 50
+    """Steps between rows in TensorBoard and metrics.jsonl."""
+    images: int = 16
+    """Augmented training images shown in TensorBoard at the start; 0: none."""
+
+
+@dataclass
+class TransferJob:
+    """Transfer evaluation after training: the arguments of `python -m pipeline.transfer`."""
+
+    source: str
+    """Dataset folder or TFDS name to evaluate on."""
+    prepare: str | None = None
+    """Module and arguments of the job that makes `source` where it does not exist yet."""
+    train_split: str = "train"
+    """Split that the few shots are drawn from."""
+    test_split: str | None = None
+    """Split that accuracy is measured on; null: test, or validation where there is no test."""
+
+
+@dataclass
+class PretrainConfig:
+    """Pre-train a Vision Transformer; then export it and evaluate its transfer."""
+
+    data: DataConfig
+    workdir: str
+    """Folder of checkpoints, TensorBoard, metrics.jsonl, export and reports. A run that was
+    stopped goes on from here."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    steps: int | None = None
+    """Optimiser steps; give this or `epochs`."""
+    epochs: float | None = None
+    """Passes over the training split; give this or `steps`."""
+    batch_size: int = 1024
+    """Images in a global batch: over all replicas and accumulation steps."""
+    accumulate: int = 1
+    """Microbatches that each replica splits its share of the batch into, to save memory."""
+    loss: Literal["softmax", "sigmoid"] = "softmax"
+    """Softmax, or per-class sigmoid, cross-entropy."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over all classes, in [0, 1)."""
+    ema_decay: float | None = None
+    """Decay of a moving average of the weights, such as 0.9999, which is then what is evaluated
+    and exported; null: none."""
+    eval_every_steps: int | None = None
+    """Steps between evaluations; null: only at the end."""
+    eval_batch_size: int | None = None
+    """Images in a global evaluation batch; null: `batch_size`."""
+    strategy: Literal["auto", "default", "mirrored", "multi_worker", "tpu"] = "auto"
+    """tf.distribute strategy. auto: multi_worker where TF_CONFIG is set, tpu on a TPU host,
+    mirrored over several GPUs, otherwise default (one device)."""
+    tpu: str = "local"
+    """TPU name or grpc:// address; local: the TPU of this VM."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Compute type. auto: bfloat16 on TPUs and on GPUs that have it, otherwise float32. Weights
+    are float32 always."""
+    jit_compile: Literal["auto", "true", "false"] = "auto"
+    """Compile the forward and backward pass with XLA. auto: on TPUs and GPUs, not on CPUs."""
+    seed: int = 0
+    """Everything random follows from it: initial weights, order, augmentation, dropout."""
+    resume: str | None = None
+    """Workdir of another run to take model, optimiser and step from, where this workdir holds no
+    checkpoint."""
+    init_from: str | None = None
+    """`.keras` file to take weights from, where there is no checkpoint to resume. A head with
+    another number of classes starts anew."""
+    export: bool = True
+    """Write the SavedModel and the `.keras` file to WORKDIR/export at the end."""
+    transfer: TransferJob | None = None
+    """Transfer evaluation at the end; its report goes to WORKDIR/transfer."""

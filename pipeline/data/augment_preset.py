@@ -1,0 +1,32 @@
+"""The seven strengths of augmentation of AugReg (arXiv 2106.10270, section 3.2), by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class AugmentPreset:
+    """One strength.
+
+    Attributes:
+        randaugment_layers: operations that RandAugment applies to each image, one after another.
+        randaugment_magnitude: their common level; 10 is the usual maximum.
+        mixup_alpha: parameter of MixUp's Beta distribution; 0: no MixUp.
+    """
+
+    randaugment_layers: int
+    randaugment_magnitude: int
+    mixup_alpha: float
+
+
+AUGMENT_PRESETS = {
+    "none": AugmentPreset(0, 0, 0.0),
+    "light1": AugmentPreset(2, 0, 0.0),
+    "light2": AugmentPreset(2, 10, 0.2),
+    "medium1": AugmentPreset(2, 15, 0.2),
+    "medium2": AugmentPreset(2, 15, 0.5),
+    "strong1": AugmentPreset(2, 20, 0.5),
+    "strong2": AugmentPreset(2, 20, 0.8),
+}
+"""light1 is not nothing: at level 0 Invert, Equalize, Color and others still change the image."""

@@ -1,0 +1,102 @@
+"""EXIF orientation of JPEG files, as TensorFlow operations: the SavedModel needs it too.
+
+TensorFlow's decoders ignore the orientation that cameras write, so that a portrait photograph lies
+on its side. `beam_jobs` applies it when it writes a dataset; served images need the same.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+SEARCHED_BYTES = 4096
+"""Where the EXIF segment is looked for: it is the first of the file, or follows JFIF's. (Walking
+from segment to segment instead would cost as much as decoding a small image.)"""
+DIRECTORY_BYTES = 1024
+"""Bytes after the start of the EXIF data that are read: the first directory stands there."""
+UPRIGHT = 1
+ORIENTATION_TAG = 0x0112
+EXIF = b"Exif\0\0"
+CONTAINS_EXIF = rb"\C*Exif\x00\x00\C*"
+"""One operation for the many files without EXIF; \\C is any byte, in whatever encoding."""
+BIG_ENDIAN = ord("M")
+ENTRY_BYTES = 12
+
+
+def orientation(encoded: tf.Tensor) -> tf.Tensor:
+    """EXIF orientation, int32 scalar from 1 to 8; 1 (upright) where there is none that is valid.
+
+    Args:
+        encoded: string scalar, the bytes of a JPEG file.
+    """
+    head = tf.strings.substr(encoded, 0, SEARCHED_BYTES)
+    return tf.cond(
+        tf.strings.regex_full_match(head, CONTAINS_EXIF),
+        lambda: _orientation_after_exif(encoded, head),
+        lambda: tf.constant(UPRIGHT),
+    )
+
+
+def turn_upright(image: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
+    """Undo an EXIF orientation.
+
+    Args:
+        image: `[h, w, channels]`.
+        value: orientation, int32 scalar from 1 to 8.
+
+    Returns:
+        The image upright; height and width change places for 5 to 8.
+    """
+    turned = [
+        lambda: image,
+        lambda: image[:, ::-1],
+        lambda: image[::-1, ::-1],
+        lambda: image[::-1],
+        lambda: _transposed(image),
+        lambda: _transposed(image)[:, ::-1],
+        lambda: _transposed(image)[::-1, ::-1],
+        lambda: _transposed(image)[::-1],
+    ]
+    return tf.cond(
+        tf.equal(value, UPRIGHT), lambda: image, lambda: tf.switch_case(value - 1, turned)
+    )
+
+
+def _transposed(image: tf.Tensor) -> tf.Tensor:
+    # By gathering: where oneDNN cannot transpose uint8, tf.transpose complains on stderr.
+    height, width, channels = tf.unstack(tf.shape(image))
+    source = tf.range(height)[None, :] * width + tf.range(width)[:, None]
+    pixels = tf.gather(tf.reshape(image, [-1, channels]), tf.reshape(source, [-1]))
+    return tf.reshape(pixels, [width, height, channels])
+
+
+def _orientation_after_exif(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
+    data = tf.io.decode_raw(head, tf.uint8)
+    places = tf.size(data) - len(EXIF) + 1
+    here = tf.ones([places], tf.bool)
+    for offset, byte in enumerate(EXIF):
+        here &= data[offset : offset + places] == byte
+    start = tf.argmax(here, output_type=tf.int32) + len(EXIF)
+    tiff = tf.io.decode_raw(tf.strings.substr(encoded, start, DIRECTORY_BYTES), tf.uint8)
+    return _read(tf.pad(tf.cast(tiff, tf.int32), [[0, 8]]))
+
+
+def _read(tiff: tf.Tensor) -> tf.Tensor:
+    """Orientation in the first directory of a TIFF structure, int32 bytes, 8 or more."""
+    big = tiff[0] == BIG_ENDIAN
+
+    def number(digits: tf.Tensor) -> tf.Tensor:
+        """Integers from their bytes on the last axis."""
+        ordered = tf.cond(big, lambda: digits[..., ::-1], lambda: digits)
+        scale = tf.constant([1, 256, 65_536, 16_777_216])[: tf.shape(digits)[-1]]
+        return tf.reduce_sum(ordered * scale, axis=-1)
+
+    directory = tf.clip_by_value(number(tiff[4:8]), 0, tf.size(tiff))
+    count = number(tf.pad(tiff[directory : directory + 2], [[0, 2]])[:2])
+    entries = tiff[directory + 2 : directory + 2 + count * ENTRY_BYTES]
+    entries = tf.reshape(
+        entries[: tf.size(entries) // ENTRY_BYTES * ENTRY_BYTES], [-1, ENTRY_BYTES]
+    )
+    tagged = tf.equal(number(entries[:, :2]), ORIENTATION_TAG)
+    values = tf.boolean_mask(number(entries[:, 8:10]), tagged)
+    value = tf.concat([values, [UPRIGHT]], axis=0)[0]
+    return tf.where((value >= 1) & (value <= 8), value, UPRIGHT)

@@ -1,0 +1,1 @@
+"""Transfer evaluation: protocols, features, reports."""

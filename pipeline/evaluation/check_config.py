@@ -1,0 +1,41 @@
+"""Settings of transfer evaluation that cannot be, found before anything is computed."""
+
+from __future__ import annotations
+
+from pipeline.errors import UserError
+from pipeline.evaluation.config import TransferConfig
+from pipeline.evaluation.fine_tuning.recipe import learning_rates
+
+
+def check_transfer_config(config: TransferConfig) -> None:
+    """Check what types cannot say.
+
+    Raises:
+        UserError: names the option and what it takes.
+    """
+    if bool(config.data.source) == bool(config.tasks):
+        raise UserError("give either data.source or tasks, such as --tasks [vtab/natural]")
+    if not config.protocols:
+        raise UserError("protocols is empty: name at least one, such as few_shot")
+    numbers: dict[str, list[int] | list[float]] = {
+        "few_shot.shots": config.few_shot.shots,
+        "few_shot.l2": config.few_shot.l2,
+        "linear_probe.c": config.linear_probe.c,
+        "knn.k": config.knn.k,
+        "batch_size": [config.batch_size],
+        "fine_tune.batch_size": [config.fine_tune.batch_size],
+        "fine_tune.accumulate": [config.fine_tune.accumulate],
+        "fine_tune.learning_rates": learning_rates(config.fine_tune),
+    }
+    for name, values in numbers.items():
+        if not values or min(values) <= 0:
+            raise UserError(f"{name} is {values}: give positive numbers")
+    for name, seeds in (
+        ("few_shot.seeds", config.few_shot.seeds),
+        ("fine_tune.seeds", config.fine_tune.seeds),
+    ):
+        if not seeds:
+            raise UserError(f"{name} is empty: give at least one, such as [0, 1, 2]")
+    decay = config.fine_tune.polyak_decay
+    if decay is not None and not 0 < decay < 1:
+        raise UserError(f"fine_tune.polyak_decay is {decay}: give one between 0 and 1")

@@ -1,0 +1,58 @@
+"""Features of the splits of one downstream dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+HELD_OUT = 5
+"""One in this many training examples is held out where there is no validation split."""
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features of some examples, with their labels."""
+
+    features: np.ndarray
+    """float32 `[examples, width]`; may be mapped from a file."""
+    labels: np.ndarray
+    """int64 `[examples]`."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: np.ndarray) -> FeatureSet:
+        """Those examples, in that order."""
+        return FeatureSet(self.features[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class TaskFeatures:
+    """Features of one task, and which part of them settings may be chosen on."""
+
+    num_classes: int
+    train: FeatureSet
+    test: FeatureSet
+    validation: FeatureSet | None
+    seed: int
+    """Of the part held out where there is no validation split."""
+
+    def selection(self) -> tuple[FeatureSet, FeatureSet]:
+        """What to fit on and what to measure on while settings are chosen."""
+        if self.validation is not None:
+            return self.train, self.validation
+        order = np.random.default_rng(self.seed).permutation(len(self.train))
+        held_out = max(1, len(order) // HELD_OUT)
+        return self.train.take(np.sort(order[held_out:])), self.train.take(
+            np.sort(order[:held_out])
+        )
+
+    def final(self) -> FeatureSet:
+        """What to fit on once settings are chosen: training and validation examples."""
+        if self.validation is None:
+            return self.train
+        return FeatureSet(
+            np.concatenate([self.train.features, self.validation.features]),
+            np.concatenate([self.train.labels, self.validation.labels]),
+        )

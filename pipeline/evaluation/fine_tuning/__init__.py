@@ -1,0 +1,1 @@
+"""Fine-tuning of all weights: recipes, input, training, evaluation."""

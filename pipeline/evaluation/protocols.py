@@ -1,0 +1,150 @@
+"""The frozen protocols: what each learns from features and how it is scored."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.evaluation.config import FewShotConfig, KnnConfig, LinearProbeConfig
+from pipeline.evaluation.feature_set import FeatureSet, TaskFeatures
+from pipeline.evaluation.few_shot import LeastSquares, draw_shots, take_shots
+
+SPAN_TOLERANCE = 1e-10
+"""Share of the variance that coordinates in the span of few examples may leave out."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Test accuracy of one setting, from 0 to 1."""
+
+    mean: float
+    """Over the seeds."""
+    std: float
+    """Deviation over the seeds (n - 1 in its denominator); 0 with one."""
+    accuracies: list[float]
+    """One per seed."""
+    chosen: dict[str, float]
+    """Settings chosen on the validation part, or given."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For result.json."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Scores of one protocol by setting, such as the number of shots."""
+
+    scores: dict[str, Score]
+    predictions: np.ndarray
+    """Predicted test labels, int `[examples]`, of the last setting and first seed."""
+    labels: np.ndarray
+    """Of the test examples, int64 `[examples]`."""
+    confidences: np.ndarray | None = None
+    """Probability of each predicted class, `[examples]`, where the protocol gives one."""
+
+
+def few_shot(task: TaskFeatures, config: FewShotConfig) -> Outcome:
+    """Closed-form least squares on `shots` images of each class; scores by shots."""
+    l2 = (
+        _choose_l2(task, config)
+        if len(config.l2) > 1
+        else dict.fromkeys(config.shots, config.l2[0])
+    )
+    scores, predictions = {}, np.empty(0, np.int64)
+    for shots in config.shots:
+        fits = (_fit_shots(task.train, task.num_classes, shots, seed) for seed in config.seeds)
+        predicted = [fit.predict(task.test.features, l2[shots]) for fit in fits]
+        accuracies = [accuracy(labels, task.test.labels) for labels in predicted]
+        scores[str(shots)] = score(accuracies, l2=l2[shots])
+        predictions = predicted[0]
+    return Outcome(scores, predictions, task.test.labels)
+
+
+def linear_probe(task: TaskFeatures, config: LinearProbeConfig) -> Outcome:
+    """Multinomial logistic regression by L-BFGS on standardised features."""
+    fit, validation = task.selection()
+    standardise = _standardiser(fit)
+    inputs, held_out = (standardise.transform(part.features) for part in (fit, validation))
+    accuracies = {}
+    for c in config.c:
+        predicted = _regression(c, config).fit(inputs, fit.labels).predict(held_out)
+        accuracies[c] = accuracy(predicted, validation.labels)
+    c = max(config.c, key=lambda c: (accuracies[c], -c))  # of equals, the strongest penalty
+    train = task.final()
+    standardise = _standardiser(train)
+    final = _regression(c, config).fit(standardise.transform(train.features), train.labels)
+    probabilities = final.predict_proba(standardise.transform(task.test.features))
+    predictions = final.classes_[probabilities.argmax(axis=1)]
+    result = score([accuracy(predictions, task.test.labels)], c=c, validation=accuracies[c])
+    return Outcome({"linear_probe": result}, predictions, task.test.labels, probabilities.max(1))
+
+
+def knn(task: TaskFeatures, config: KnnConfig) -> Outcome:
+    """Majority vote of the nearest training images by cosine; scores by k."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    train = task.final()
+    scores, predictions = {}, np.empty(0, np.int64)
+    for k in config.k:
+        classifier = KNeighborsClassifier(min(k, len(train)), metric="cosine", algorithm="brute")
+        predictions = classifier.fit(train.features, train.labels).predict(task.test.features)
+        scores[str(k)] = score([accuracy(predictions, task.test.labels)])
+    return Outcome(scores, predictions, task.test.labels)
+
+
+def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Share of predictions that are right, from 0 to 1."""
+    return float(np.mean(predictions == labels))
+
+
+def score(accuracies: list[float], **chosen: float) -> Score:
+    """Mean and deviation of accuracies."""
+    std = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0
+    return Score(float(np.mean(accuracies)), std, accuracies, chosen)
+
+
+def _fit_shots(train: FeatureSet, num_classes: int, shots: int, seed: int) -> LeastSquares:
+    drawn = train.take(take_shots(draw_shots(train.labels, num_classes, seed), shots))
+    return LeastSquares.fit(drawn.features, drawn.labels, num_classes)
+
+
+def _choose_l2(task: TaskFeatures, config: FewShotConfig) -> dict[int, float]:
+    """For each number of shots, the penalty that is best on the validation part."""
+    fit, validation = task.selection()
+    chosen = {}
+    for shots in config.shots:
+        fits = [_fit_shots(fit, task.num_classes, shots, seed) for seed in config.seeds]
+        means = {
+            l2: np.mean(
+                [accuracy(f.predict(validation.features, l2), validation.labels) for f in fits]
+            )
+            for l2 in config.l2
+        }
+        chosen[shots] = max(config.l2, key=lambda l2: (means[l2], l2))
+    return chosen
+
+
+def _standardiser(train: FeatureSet) -> Any:
+    """Standardises features; of few and wide examples it gives coordinates in their own span.
+
+    With an L2 penalty the weights lie in the span of the standardised examples, so that there the
+    problem is the same, and smaller.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    examples, width = train.features.shape
+    steps: list[Any] = [StandardScaler()]
+    if examples <= width:
+        steps.append(PCA(n_components=1.0 - SPAN_TOLERANCE, svd_solver="full"))
+    return make_pipeline(*steps).fit(np.asarray(train.features, np.float64))
+
+
+def _regression(c: float, config: LinearProbeConfig) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=c, max_iter=config.max_iterations)

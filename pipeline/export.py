@@ -1,0 +1,118 @@
+"""Export the model of a run: `python -m pipeline.export --help`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline import cli
+from pipeline.errors import UserError
+from pipeline.serving.config import ExportConfig, ExportOptions
+from pipeline.tensorflow_startup import import_tensorflow
+
+if TYPE_CHECKING:
+    from pipeline.serving.conversion.convert_export import Conversion
+    from pipeline.serving.description import Description
+
+PROG = "python -m pipeline.export"
+
+
+def export_run(config: ExportConfig) -> Description:
+    """Export what a run has trained, with averaged weights where it keeps them.
+
+    Raises:
+        UserError: no such run or checkpoint, or `output` holds something else than an export.
+        ParityError: what was written does not compute what the checkpoint computes.
+    """
+    from pipeline.data.preprocess import EvalPreprocess
+    from pipeline.serving.export_folder import export_model
+    from pipeline.training.trained_model import load_trained_model
+
+    trained = load_trained_model(config.workdir, config.checkpoint)
+    data = trained.config.data
+    return export_model(
+        trained.model,
+        EvalPreprocess(data.height_width, data.eval_resize),
+        trained.class_names,
+        config.output,
+        variant=trained.config.model.variant,
+        activation=trained.config.loss,
+        origin={"workdir": config.workdir, "step": trained.step, "data": data.source},
+    )
+
+
+def main() -> int:
+    """Run the command; returns the exit status."""
+    options = cli.parse(ExportOptions, prog=PROG)
+    _check(options)
+    import_tensorflow()
+    if options.to == "saved_model":
+        assert options.workdir is not None
+        run = ExportConfig(options.workdir, options.output, options.checkpoint)
+        _print_export(export_run(run), options.output)
+    else:
+        _print_conversion(_convert(options), options.output)
+    return 0
+
+
+def _check(options: ExportOptions) -> None:
+    if options.to == "saved_model":
+        if options.workdir is None:
+            raise UserError("workdir is missing: name the workdir of a run")
+        if options.model or options.data.source or options.precision != "float32":
+            raise UserError("model, data and precision are for --to litert or onnx")
+        return
+    if options.model is None:
+        raise UserError(
+            f"model is missing: --to {options.to} converts an export folder; make one with "
+            f"{PROG} --workdir RUN --output MODEL"
+        )
+    if options.workdir or options.checkpoint is not None:
+        raise UserError("workdir and checkpoint are for --to saved_model; give --model alone")
+
+
+def _convert(options: ExportOptions) -> Conversion:
+    from pipeline.data.source import open_source
+    from pipeline.serving.conversion.convert_export import convert_export
+    from pipeline.serving.loading import open_export
+
+    assert options.model is not None and options.to != "saved_model"
+    export = open_export(options.model)
+    dataset, data = None, options.data
+    if data.source:
+        source = open_source(
+            data.source, data.data_dir, image_key=data.image_key, label_key=data.label_key
+        )
+        dataset = (source, source.split(data.split))
+    return convert_export(
+        export, options.output, to=options.to, precision=options.precision, dataset=dataset
+    )
+
+
+def _print_export(description: Description, output: str) -> None:
+    height, width = description.image_size
+    step, classes = description.origin["step"], len(description.class_names)
+    print(
+        f"exported  {description.variant} at {height}x{width}, step {step}, {classes} classes, to "
+        f"{output}\n"
+        f"parity    largest difference from the checkpoint {max(description.parity.values()):.2g}\n"
+        f"SHA-256   {description.fingerprint} (SavedModel)"
+    )
+
+
+def _print_conversion(conversion: Conversion, output: str) -> None:
+    print(
+        f"converted {output}/{conversion.file}, {conversion.precision}, "
+        f"{conversion.bytes / 1e6:.1f} MB\n"
+        f"parity    largest difference in logits from the SavedModel "
+        f"{conversion.max_abs_logit_difference:.2g}"
+    )
+    comparison = conversion.comparison
+    if comparison:
+        print(f"decisions {100 * comparison.agreement:.2f} % equal on {comparison.examples} images")
+    if comparison and comparison.accuracy is not None:
+        before = 100 * (comparison.saved_model_accuracy or 0.0)
+        print(f"accuracy  {100 * comparison.accuracy:.2f} %, SavedModel {before:.2f} %")
+
+
+if __name__ == "__main__":
+    cli.run_main(main)

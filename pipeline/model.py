@@ -1,0 +1,39 @@
+"""The model that a configuration describes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import keras
+
+import vit_keras
+from pipeline.config import ModelConfig, PretrainConfig
+from pipeline.errors import UserError
+
+
+def build_model(config: PretrainConfig, num_classes: int, policy: str = "float32") -> keras.Model:
+    """Make the model with weights drawn from `config.seed`.
+
+    Args:
+        config: of the run.
+        num_classes: outputs of the head.
+        policy: Keras dtype policy, such as mixed_bfloat16; weights are float32 always.
+
+    Raises:
+        UserError: the architecture cannot be, such as an image size that patches do not divide.
+    """
+    chosen = asdict(config.model)
+    variant = chosen.pop("variant")
+    # What is left at its default is not passed: a ResNet knows no class token or dropout.
+    defaults = asdict(ModelConfig())
+    options = {name: value for name, value in chosen.items() if value != defaults[name]}
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(policy)
+    try:
+        return vit_keras.create_model(
+            variant, image_size=config.data.height_width, num_classes=num_classes, **options
+        )
+    except (ValueError, TypeError) as error:
+        raise UserError(f"model: {' '.join(str(error).split())}") from error
+    finally:
+        keras.config.set_dtype_policy("float32")

@@ -1,0 +1,1 @@
+"""The exported model: SavedModel with its preprocessing, `.keras` file and description."""

@@ -1,0 +1,57 @@
+"""Typed configuration of exporting. Imports nothing heavy, so that --help is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass
+class ComparisonData:
+    """Labelled images to compare a conversion with the SavedModel on."""
+
+    source: str | None = None
+    """Dataset folder, or a TFDS name; null: no comparison."""
+    data_dir: str | None = None
+    """Where TFDS keeps its datasets, for a `source` that is a TFDS name."""
+    split: str = "test"
+    """Split, in TFDS notation."""
+    image_key: str = "image"
+    """Name of the image feature."""
+    label_key: str = "label"
+    """Name of the class label feature."""
+
+
+@dataclass
+class ExportConfig:
+    """What `export_run` exports."""
+
+    workdir: str
+    """Workdir of the run."""
+    output: str
+    """Folder to write; an export that is there already is replaced."""
+    checkpoint: int | None = None
+    """Step of the checkpoint; None: the newest."""
+
+
+@dataclass
+class ExportOptions:
+    """Write the model of a run as SavedModel and `.keras` file; or convert such an export.
+
+    What is written is checked against what it was made from.
+    """
+
+    output: str
+    """Folder to write; an export that is there already is replaced."""
+    workdir: str | None = None
+    """Workdir of `python -m pipeline.pretrain`, for `to` saved_model."""
+    checkpoint: int | None = None
+    """Step of the checkpoint to export; null: the newest."""
+    to: Literal["saved_model", "litert", "onnx"] = "saved_model"
+    """What to write. litert and onnx convert an export, given as `model`."""
+    model: str | None = None
+    """Export folder to convert."""
+    precision: Literal["float32", "float16", "int8"] = "float32"
+    """Of a conversion. int8: dynamic quantisation, which needs no calibration images."""
+    data: ComparisonData = field(default_factory=ComparisonData)
+    """Images on which to report what a conversion costs in accuracy."""

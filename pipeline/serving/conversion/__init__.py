@@ -1,0 +1,1 @@
+"""The exported model in other formats: LiteRT and ONNX."""

@@ -1,0 +1,45 @@
+"""Import TensorFlow without its start-up messages."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow and let it look for devices; on a machine without GPU, silently.
+
+    There it prints a dozen lines about CUDA that the user can do nothing about, some before any
+    log level counts. With a GPU, or with TF_CPP_MIN_LOG_LEVEL set, all it says is shown.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ or Path("/dev/nvidiactl").exists():
+        import tensorflow
+
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    with _held_back_stderr():
+        import tensorflow
+
+        tensorflow.config.list_physical_devices()
+
+
+@contextlib.contextmanager
+def _held_back_stderr() -> Iterator[None]:
+    """Keep what native code writes to stderr; show it only if an exception passes."""
+    sys.stderr.flush()
+    visible = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(visible, held.read())
+            raise
+        finally:
+            os.dup2(visible, 2)
+            os.close(visible)

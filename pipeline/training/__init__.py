@@ -1,0 +1,1 @@
+"""The train step on tf.distribute, and the loop around it."""

@@ -1,0 +1,147 @@
+"""One run from a configuration: train, export, evaluate the transfer."""
+
+from __future__ import annotations
+
+import contextlib
+
+import tensorflow as tf
+
+from pipeline.config import PretrainConfig
+from pipeline.data.source import Source, Split, open_source
+from pipeline.evaluation.config import TransferConfig, TransferData
+from pipeline.evaluation.run import run_transfer
+from pipeline.export import ExportConfig, export_run
+from pipeline.model import build_model
+from pipeline.prepare import prepare_source
+from pipeline.training import strategy as strategies
+from pipeline.training.checkpoint import Checkpointer, start_state
+from pipeline.training.evaluate import make_evaluate
+from pipeline.training.inputs import (
+    check_batch_sizes,
+    distributed_eval_batches,
+    distributed_train_batches,
+    training_order,
+)
+from pipeline.training.metrics_log import MetricsLog
+from pipeline.training.stop_signal import StopSignal
+from pipeline.training.train_loop import TrainLoop
+from pipeline.training.train_state import TrainState
+from pipeline.training.train_step import make_train_step
+from pipeline.workdir import Workdir
+
+
+def run(config: PretrainConfig) -> int:
+    """Run every stage that is not finished yet; returns the exit status.
+
+    Returns:
+        0 when all is done; 130 after Ctrl-C and 143 after SIGTERM, with a checkpoint saved.
+
+    Raises:
+        UserError: bad input.
+    """
+    workdir = Workdir(config.workdir)
+    with StopSignal() as stop:
+        strategy = strategies.make_strategy(config.strategy, config.tpu)
+        chief = strategies.is_chief(strategy)
+        with workdir.lock() if chief else contextlib.nullcontext():
+            status = _train(config, workdir, strategy, stop)
+    if status == 0 and chief:
+        _export_and_evaluate(config, workdir)
+    return status
+
+
+def _train(
+    config: PretrainConfig, workdir: Workdir, strategy: tf.distribute.Strategy, stop: StopSignal
+) -> int:
+    data = config.data
+    source = open_source(
+        data.source, data.data_dir, image_key=data.image_key, label_key=data.label_key
+    )
+    train_split = source.split(data.train_split)
+    eval_split = source.split(data.eval_split) if data.eval_split else None
+    check_batch_sizes(config, train_split, strategy.num_replicas_in_sync)
+    total_steps = _total_steps(config, train_split)
+    chief = strategies.is_chief(strategy)
+
+    with strategy.scope():
+        policy = strategies.compute_policy(config, strategy)
+        model = build_model(config, source.num_classes, policy)
+        state = TrainState(model, config.optim, seed=config.seed, ema_decay=config.ema_decay)
+    checkpointer = Checkpointer(state, workdir.checkpoints, config.checkpoint.keep, write=chief)
+    start = start_state(state, checkpointer, config.resume, config.init_from)
+    if chief:
+        _announce(config, workdir, strategy, source, train_split, total_steps, policy, start)
+        for line in workdir.archive(config, source.class_names):
+            print(f"changed since the workdir was begun: {line.strip()}")
+
+    evaluate = None
+    if eval_split:
+        evaluate_batches = make_evaluate(strategy, state, config, eval_split.num_examples)
+        eval_input = distributed_eval_batches(strategy, config, eval_split)
+        evaluate = lambda: evaluate_batches(eval_input)  # noqa: E731
+    loop = TrainLoop(
+        config=config,
+        strategy=strategy,
+        state=state,
+        train_step=make_train_step(
+            strategy,
+            state,
+            config,
+            total_steps=total_steps,
+            jit_compile=strategies.use_xla(config, strategy),
+        ),
+        batches=distributed_train_batches(strategy, config, train_split, int(state.step.numpy())),
+        evaluate=evaluate,
+        checkpointer=checkpointer,
+        log=MetricsLog(workdir.tensorboard, workdir.metrics, int(state.step.numpy()), write=chief),
+        total_steps=total_steps,
+    )
+    if loop.run(stop):
+        return 0
+    print(
+        f"stopped at step {int(state.step.numpy())}; the same command goes on from there",
+        flush=True,
+    )
+    return stop.exit_status
+
+
+def _export_and_evaluate(config: PretrainConfig, workdir: Workdir) -> None:
+    if not config.export:
+        return
+    export_run(ExportConfig(workdir.path, workdir.export))
+    print(f"export    {workdir.export}", flush=True)
+    if config.transfer is None:
+        return
+    job = config.transfer
+    prepare_source(job.source, job.prepare)
+    data = TransferData(job.source, train_split=job.train_split, test_split=job.test_split)
+    run_transfer(TransferConfig(model=workdir.export, data=data, output=workdir.transfer))
+
+
+def _total_steps(config: PretrainConfig, split: Split) -> int:
+    if config.epochs is None:
+        assert config.steps is not None  # check_config
+        return config.steps
+    return max(1, round(config.epochs * training_order(config, split).steps_per_epoch))
+
+
+def _announce(
+    config: PretrainConfig,
+    workdir: Workdir,
+    strategy: tf.distribute.Strategy,
+    source: Source,
+    split: Split,
+    total_steps: int,
+    policy: str,
+    start: str,
+) -> None:
+    replicas = strategy.num_replicas_in_sync
+    print(
+        f"data      {config.data.source}: {split.num_examples} images of {split.name}, "
+        f"{source.num_classes} classes\n"
+        f"training  {total_steps} steps of {config.batch_size} images, {config.model.variant}, "
+        f"{policy}, on {replicas} {strategies.device_type(strategy)} "
+        f"replica{'s' * (replicas > 1)}, {start}\n"
+        f"workdir   {workdir.path}  (curves: tensorboard --logdir {workdir.path})",
+        flush=True,
+    )

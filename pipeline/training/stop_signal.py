@@ -1,0 +1,64 @@
+"""Stopping between two steps when the user or the machine asks for it."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+
+import tensorflow as tf
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STEPS_BETWEEN_AGREEMENTS = 10
+
+
+class StopSignal:
+    """Context in which Ctrl-C and SIGTERM set `received` instead of ending the process.
+
+    The second Ctrl-C ends it at once.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._previous: dict[signal.Signals, signal._HANDLER] = {}
+
+    @property
+    def exit_status(self) -> int:
+        """128 + the signal's number, as shells report it: 130 for Ctrl-C, 143 for SIGTERM."""
+        return 128 + self.received if self.received else 0
+
+    def agreed(self, strategy: tf.distribute.Strategy, step: int) -> bool:
+        """Whether to stop before the step that follows `step` finished ones.
+
+        Several workers agree on the step, or the others would wait for the one that stopped. They
+        ask each other every few steps only, for it costs an all-reduce.
+        """
+        if strategy.extended._in_multi_worker_mode():
+            if step % STEPS_BETWEEN_AGREEMENTS:
+                return False
+            flag = tf.constant(int(self.received is not None))
+            return int(_sum_over_replicas(strategy, flag)) > 0
+        return self.received is not None
+
+    def __enter__(self) -> StopSignal:
+        for number in SIGNALS:
+            self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        self.received = signal.Signals(number)
+
+
+@tf.function
+def _sum_over_replicas(strategy: tf.distribute.Strategy, flag: tf.Tensor) -> tf.Tensor:
+    return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: flag), axis=None)

@@ -1,0 +1,102 @@
+"""All that training changes, and nothing else: what a checkpoint holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+import tensorflow as tf
+
+from pipeline.config import OptimConfig
+from pipeline.training.adamw import AdamW
+
+
+class TrainState:
+    """Model, optimiser, moving average of the weights and step.
+
+    Create it under the strategy's scope.
+
+    Attributes:
+        model: the model that is trained.
+        optimizer: its moments.
+        ema: moving averages of the trainable weights, in their order; empty without `ema_decay`.
+        step: int64, updates finished.
+        seed: int64, of the run: a checkpoint made with another seed belongs to another run.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optim: OptimConfig,
+        *,
+        seed: int,
+        ema_decay: float | None = None,
+    ):
+        """Make the moments and averages of `model`'s trainable weights."""
+        weights = model.trainable_variables
+        self.model = model
+        self.variables = [weight.value for weight in weights]
+        decayed = [weight.path.endswith("/kernel") for weight in weights]
+        self.optimizer = AdamW(self.variables, decayed, optim)
+        self._ema_step = 1.0 - (ema_decay or 0.0)
+        self.ema: list[tf.Variable] = []
+        if ema_decay is not None:
+            self.ema = [tf.Variable(tf.identity(v), trainable=False) for v in self.variables]
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        self.seed = tf.Variable(seed, dtype=tf.int64, trainable=False, name="seed")
+
+    def trackable(self) -> tf.train.Checkpoint:
+        """The state as one checkpoint object; weights go by their paths."""
+        weights = self.model.trainable_variables
+        paths = [weight.path for weight in weights]
+        if len(set(paths)) < len(paths):
+            raise ValueError(f"weights of {self.model.name} share a path: {sorted(paths)}")
+        slots = {
+            "first_moment": self.optimizer.first_moments,
+            "second_moment": self.optimizer.second_moments,
+            "ema": self.ema,
+        }
+        tables = {name: dict(zip(paths, slot, strict=False)) for name, slot in slots.items()}
+        # Not `variables`: those hold the states of random generators, which the step passes by.
+        tables["model"] = {weight.path: weight.value for weight in self.model.weights}
+        return tf.train.Checkpoint(
+            step=self.step,
+            seed=self.seed,
+            **{name: _Table(table) for name, table in tables.items()},
+        )
+
+    def update_ema(self) -> None:
+        """Move the averages towards the weights, from within a replica."""
+        if self.ema:
+            tf.distribute.get_replica_context().merge_call(self._update_ema)
+
+    def _update_ema(self, strategy: tf.distribute.Strategy) -> None:
+        def move(average: tf.Variable, weight: tf.Variable) -> None:
+            average.assign_sub(self._ema_step * (average - weight))
+
+        for average, weight in zip(self.ema, self.variables, strict=True):
+            strategy.extended.update(average, move, args=(weight,), group=False)
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Within it the model carries the averages, where the run keeps them."""
+        if not self.ema:
+            yield
+            return
+        trained = [tf.identity(variable) for variable in self.variables]
+        for variable, average in zip(self.variables, self.ema, strict=True):
+            variable.assign(average)
+        try:
+            yield
+        finally:
+            for variable, value in zip(self.variables, trained, strict=True):
+                variable.assign(value)
+
+
+class _Table(tf.Module):
+    """Variables by name, as a checkpoint wants them."""
+
+    def __init__(self, table: dict[str, tf.Variable]):
+        super().__init__()
+        self.table = {path.replace("/", "."): variable for path, variable in table.items()}

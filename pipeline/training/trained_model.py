@@ -1,0 +1,51 @@
+"""The model of a run, as its checkpoint left it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+
+from pipeline.config import PretrainConfig
+from pipeline.errors import UserError
+from pipeline.model import build_model
+from pipeline.training.checkpoint import Checkpointer
+from pipeline.training.train_state import TrainState
+from pipeline.workdir import Workdir
+
+
+@dataclass
+class TrainedModel:
+    """What a run has trained.
+
+    Attributes:
+        model: in float32, with averaged weights where the run keeps them.
+        class_names: in the order of the logits.
+        config: of the run.
+        step: of the checkpoint.
+    """
+
+    model: keras.Model
+    class_names: list[str]
+    config: PretrainConfig
+    step: int
+
+
+def load_trained_model(path: str, step: int | None = None) -> TrainedModel:
+    """Restore the model of the run in workdir `path`, at its newest checkpoint or that of `step`.
+
+    Raises:
+        UserError: `path` is not a workdir, or holds no such checkpoint.
+    """
+    workdir = Workdir(path)
+    config = workdir.load_config()
+    class_names = workdir.load_class_names()
+    model = build_model(config, len(class_names))
+    state = TrainState(model, config.optim, seed=config.seed, ema_decay=config.ema_decay)
+    checkpointer = Checkpointer(state, workdir.checkpoints, config.checkpoint.keep, write=False)
+    found = checkpointer.restore(step)
+    if found is None:
+        raise UserError(f"no checkpoint in {workdir.checkpoints} yet: train first")
+    for variable, average in zip(state.variables, state.ema, strict=False):
+        variable.assign(average)
+    return TrainedModel(model, class_names, config, found)

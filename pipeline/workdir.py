@@ -1,0 +1,96 @@
+"""The folder of one run: what lies where, its archived configuration, its lock."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import posixpath
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from pipeline import cli
+from pipeline.config import PretrainConfig
+from pipeline.errors import UserError
+
+
+class Workdir:
+    """Paths of a run; local, or remote such as gs://bucket/run."""
+
+    def __init__(self, path: str):
+        self.path = path
+        self.checkpoints = posixpath.join(path, "checkpoints")
+        self.tensorboard = posixpath.join(path, "tensorboard")
+        self.metrics = posixpath.join(path, "metrics.jsonl")
+        self.classes = posixpath.join(path, "classes.json")
+        self.config = posixpath.join(path, "config.yaml")
+        self.export = posixpath.join(path, "export")
+        self.transfer = posixpath.join(path, "transfer")
+
+    def archive(self, config: PretrainConfig, class_names: Sequence[str]) -> list[str]:
+        """Write what the run is made of; tells the lines of `config` that it had otherwise."""
+        text = cli.to_yaml(config)
+        before = _read(self.config) or text
+        _write(self.config, text)
+        _write(self.classes, json.dumps(list(class_names), ensure_ascii=False, indent=0))
+        return [line for line in text.splitlines() if line not in before.splitlines()]
+
+    def load_config(self) -> PretrainConfig:
+        """The configuration the run was made with.
+
+        Raises:
+            UserError: this is not the folder of a run.
+        """
+        self._load(self.config)
+        return cli.parse(
+            PretrainConfig, ["--config", self.config], prog="python -m pipeline.pretrain"
+        )
+
+    def load_class_names(self) -> list[str]:
+        """Names of the classes, in the order of the logits; raises as `load_config`."""
+        return json.loads(self._load(self.classes))
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for this process, where it is local.
+
+        Raises:
+            UserError: another process holds it.
+        """
+        if "://" in self.path:
+            yield
+            return
+        Path(self.path).mkdir(parents=True, exist_ok=True)
+        with (Path(self.path) / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UserError(
+                    f"another run is writing to {self.path}: wait for it, or choose another workdir"
+                ) from error
+            yield
+
+    def _load(self, path: str) -> str:
+        text = _read(path)
+        if text is None:
+            raise UserError(
+                f"{self.path} is not the workdir of a run (no {posixpath.basename(path)} in it): "
+                f"train one with python -m pipeline.pretrain --workdir {self.path}"
+            )
+        return text
+
+
+def _read(path: str) -> str | None:
+    if not tf.io.gfile.exists(path):
+        return None
+    with tf.io.gfile.GFile(path) as file:
+        return file.read()
+
+
+def _write(path: str, text: str) -> None:
+    tf.io.gfile.makedirs(posixpath.dirname(path))
+    with tf.io.gfile.GFile(path + ".new", "w") as file:
+        file.write(text)
+    tf.io.gfile.rename(path + ".new", path, overwrite=True)

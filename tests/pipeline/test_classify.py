@@ -1,0 +1,73 @@
+"""python -m pipeline.classify."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from dataset_folders import encode
+from exported_models import CLASS_NAMES, export_tiny_vit, tiny_vit
+
+from pipeline import classify
+from pipeline.data.preprocess import EvalPreprocess
+from pipeline.errors import UserError
+
+RNG = np.random.default_rng(5)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("classify")
+    model = export_tiny_vit(folder / "model")
+    for name, kind in [("a.png", "PNG"), ("b.jpg", "JPEG"), ("c.webp", "WEBP")]:
+        (folder / name).write_bytes(encode(RNG.integers(0, 256, (30, 20, 3), np.uint8), kind))
+    (folder / "bad.jpg").write_text("<html>")
+    return folder, model
+
+
+def test_prints_the_top_classes_with_their_probabilities(files, capsys):
+    folder, model = files
+    path = str(folder / "a.png")
+    assert classify.main(["--model", str(folder / "model"), path, "--top", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    image = EvalPreprocess(model.image_size)((folder / "a.png").read_bytes())
+    probabilities = tf.nn.softmax(model(image[None])[0]).numpy()
+    best = np.argsort(-probabilities)[:2]
+    expected = [f"  {100 * probabilities[i]:5.1f} %  {CLASS_NAMES[i]}" for i in best]
+    assert lines == [path, *expected]
+
+
+def test_a_bad_file_does_not_stop_the_others(files, capsys):
+    folder, _ = files
+    names = ["bad.jpg", "b.jpg", "none.png", "c.webp"]
+    paths = [str(folder / name) for name in names]
+    assert classify.main(["--model", str(folder / "model"), *paths]) == classify.SOME_FAILED
+    printed = capsys.readouterr()
+    assert "b.jpg" in printed.out and "c.webp" in printed.out
+    assert printed.err.splitlines() == [
+        f"{paths[0]}: not a JPEG, PNG, GIF, BMP or WebP image, or damaged",
+        f"{paths[2]}: No such file or directory",
+    ]
+    with pytest.raises(UserError, match="none of the images"):
+        classify.main(["--model", str(folder / "model"), paths[0]])
+
+
+def test_draws_attention(files, tmp_path):
+    folder, _ = files
+    picture = tmp_path / "attention.png"
+    arguments = [str(folder / "a.png"), str(folder / "b.jpg"), "--attention", str(picture)]
+    classify.main(["--model", str(folder / "model"), *arguments])
+    pixels = tf.io.decode_png(picture.read_bytes(), channels=3).numpy()
+    assert pixels.shape[0] > 200 and pixels.std() > 10
+
+
+def test_errors_are_one_line(files, tmp_path):
+    for arguments, message in [
+        ([], "required"),
+        (["--model", "m", "a.png", "--top", "0"], "top"),
+        (["--model", str(tmp_path / "none"), "a.png"], "does not exist"),
+    ]:
+        with pytest.raises(UserError, match=message) as caught:
+            classify.main(arguments)
+        assert "\n" not in str(caught.value)
+    export_tiny_vit(tmp_path / "headless", tiny_vit(num_classes=None))
+    with pytest.raises(UserError, match="has no head"):
+        classify.main(["--model", str(tmp_path / "headless"), "a.png"])
