@@ -19,7 +19,7 @@ from typing import Any
 
 from beam_jobs import storage
 from beam_jobs.errors import UserError
-from beam_jobs.shards import Manifest
+from beam_jobs.shards import MANIFESTS, Manifest
 
 JOB = "job.json"
 COMPLETED = "COMPLETED"
@@ -108,9 +108,15 @@ def begin(folder: str, job: Job) -> None:
         )
     else:
         storage.write_text(path, job.to_json())
-    for name in storage.names(folder):
-        if name.startswith(storage.TEMPORARY_PREFIX):  # of a job that was killed
-            storage.delete(storage.join(folder, name))
+    _remove_temporaries(folder)
+
+
+def _remove_temporaries(folder: str) -> None:
+    """Delete what a killed job was writing, shards and manifests."""
+    for place in (folder, storage.join(folder, MANIFESTS)):
+        for name in storage.names(place):
+            if name.startswith(storage.TEMPORARY_PREFIX):
+                storage.delete(storage.join(place, name))
 
 
 def _check_same(folder: str, job: Job, found: dict[str, Any]) -> None:

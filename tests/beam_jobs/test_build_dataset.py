@@ -93,7 +93,8 @@ def test_only_missing_shards_are_written(corpus, dataset, tmp_path):
     lost.unlink()
     for name in ("COMPLETED", "dataset_info.json"):
         (copy / name).unlink()
-    (copy / ".incomplete-of-a-killed-job").write_bytes(b"half a shard")
+    for place in (copy, copy / "manifests"):
+        (place / ".incomplete-of-a-killed-job").write_bytes(b"half a file")
     kept = copy / "images-train.tfrecord-00002-of-00003"
     before = kept.stat().st_mtime_ns
     build(corpus, copy, "--shards", "3", "--splits", "train:0.7,test:0.3")
