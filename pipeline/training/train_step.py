@@ -50,6 +50,42 @@ def make_train_step(
             f"× accumulate {config.accumulate} an odd number each: choose a multiple of "
             f"{2 * replicas * config.accumulate}"
         )
+    replica_step = make_replica_step(
+        state, config, total_steps=total_steps, jit_compile=jit_compile
+    )
+
+    @tf.function
+    def train_step(images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor) -> Metrics:
+        batch: tuple[tf.Tensor, ...] = (images, labels, seeds)
+        if data.mixes_images:
+            # Outside of the replica, so on the host: XLA knows no gamma variables, and draws other
+            # numbers from the same seed than what is not compiled.
+            batch += draw_mixing(
+                config.seed,
+                state.step,
+                data.height_width,
+                data.augmentation.mixup_alpha,
+                data.cutmix_alpha,
+            )
+        per_replica = strategy.run(replica_step, args=batch)
+        state.step.assign_add(1)
+        return {
+            name: strategy.experimental_local_results(value)[0]
+            for name, value in per_replica.items()
+        }
+
+    return train_step
+
+
+def make_replica_step(
+    state: TrainState, config: PretrainConfig, *, total_steps: int, jit_compile: bool
+) -> Callable[..., Metrics]:
+    """What each replica does, all of which a TPU compiles: it is run by `strategy.run`.
+
+    Returns:
+        A function of a replica's images, labels and seeds and, where images are mixed, of the
+        step's `Mixing`. It updates the weights, moments and averages of `state`, not its step.
+    """
     gradients_of = tf.function(
         lambda *batch: _accumulate(state, config, *batch),
         jit_compile=jit_compile,
@@ -75,26 +111,7 @@ def make_train_step(
             "gradient_norm": norm,
         }
 
-    @tf.function
-    def train_step(images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor) -> Metrics:
-        batch: tuple[tf.Tensor, ...] = (images, labels, seeds)
-        if data.mixes_images:
-            # Outside of what XLA compiles, which knows no gamma variables.
-            batch += draw_mixing(
-                config.seed,
-                state.step,
-                data.height_width,
-                data.augmentation.mixup_alpha,
-                data.cutmix_alpha,
-            )
-        per_replica = strategy.run(replica_step, args=batch)
-        state.step.assign_add(1)
-        return {
-            name: strategy.experimental_local_results(value)[0]
-            for name, value in per_replica.items()
-        }
-
-    return train_step
+    return replica_step
 
 
 def _accumulate(
