@@ -26,16 +26,26 @@ def rand_augment(image: tf.Tensor, seed: tf.Tensor, layers: int, magnitude: int)
         uint8 `[height, width, 3]`.
     """
     height, width, _ = image.shape
-    operations = list(make_operations((height, width), magnitude).values())
+    branches = [
+        tf.function(operation, autograph=False).get_concrete_function(
+            tf.TensorSpec([height, width, 3], tf.uint8), tf.TensorSpec([2], tf.float32)
+        )
+        for operation in make_operations((height, width), magnitude).values()
+    ]
     draws = tf.random.stateless_uniform([layers, 3], seed)
-    choices = tf.cast(draws[:, 0] * len(operations), tf.int32)
+    choices = tf.cast(draws[:, 0] * len(branches), tf.int32)
     for layer in range(layers):
-        # Bound now: the branches are traced within this turn, but linters cannot know.
-        branches = [
-            lambda operation=operation, image=image, draw=draws[layer, 1:]: operation(image, draw)
-            for operation in operations
-        ]
-        image = tf.ensure_shape(tf.switch_case(choices[layer], branches), [height, width, 3])
+        # Not tf.switch_case: TensorFlow would spread its branches into the graph around them, and
+        # then visit every operation of the fifteen that are not taken, which took longer than the
+        # one that is.
+        (image,) = tf.raw_ops.StatelessCase(
+            branch_index=choices[layer],
+            input=[image, draws[layer, 1:]],
+            Tout=[tf.uint8],
+            branches=branches,
+            output_shapes=[[height, width, 3]],
+        )
+        image = tf.ensure_shape(image, [height, width, 3])
     return image
 
 
@@ -61,8 +71,10 @@ def make_operations(size: tuple[int, int], magnitude: int) -> dict[str, Operatio
     threshold = int(level * 256) % 256
 
     def moved(*either_way: np.ndarray) -> Operation:
-        sources = tf.constant(np.stack(either_way))
-        return lambda image, draw: ops.move_pixels(image, sources[tf.cast(draw[0] * 2, tf.int32)])
+        sources = np.stack(either_way)
+        return lambda image, draw: ops.move_pixels(
+            image, tf.constant(sources)[tf.cast(draw[0] * 2, tf.int32)]
+        )
 
     def cutout(image: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
         row, column = tf.unstack(tf.cast(draw * (float(height), float(width)), tf.int32))
