@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,7 +48,7 @@ def parse(
         arguments = ["--config", str(REPOSITORY / default_config), *arguments]
     parser = _parser(config_class, prog, default_config)
     try:
-        namespace = parser.parse_args(arguments)
+        namespace = parser.parse_args(_with_flags(arguments, config_class))
     except jsonargparse.ArgumentError as error:
         message = " ".join(str(error).split()) + _suggestion(str(error), parser)
         raise UserError(f"{message} (all options: {prog} --help)") from error
@@ -91,6 +91,18 @@ def _parser(
     )
     parser.add_class_arguments(config_class)
     return parser
+
+
+def _with_flags(arguments: Sequence[str], config_class: type) -> list[str]:
+    """Let `--flag` stand for `--flag true`, for the yes-or-no options of `config_class` itself."""
+    flags = {f"--{field.name}" for field in fields(config_class) if field.type in (bool, "bool")}
+    following = [*arguments[1:], ""]
+    return [
+        f"{argument}=true"
+        if argument in flags and after.lower() not in ("true", "false")
+        else argument
+        for argument, after in zip(arguments, following, strict=False)
+    ]
 
 
 def _suggestion(message: str, parser: jsonargparse.ArgumentParser) -> str:

@@ -1,0 +1,1 @@
+"""Compute studies: a grid of models, their transfer, and what each cost to pre-train."""

@@ -1,0 +1,172 @@
+"""The folder of one member: its recipe, its run, its transfer reports, what is finished."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline import cli
+from pipeline.check_config import check_config
+from pipeline.config import PretrainConfig
+from pipeline.errors import UserError
+from pipeline.evaluation.check_config import check_transfer_config
+from pipeline.evaluation.config import TransferConfig
+from pipeline.study.config import Downstream, Member, StudyConfig
+
+WITHOUT_EFFECT = ("workdir", "checkpoint", "log", "strategy", "tpu", "eval_batch_size")
+"""Fields of a recipe that may change without another model coming out."""
+
+
+class MemberFolder:
+    """OUTPUT/members/NAME. What is in it tells how far the member is."""
+
+    def __init__(self, config: StudyConfig, member: Member):
+        self.member = member
+        self.path = Path(config.output) / "members" / member.name
+        self.workdir = self.path / "run"
+        self.recipe = self.path / "recipe.yaml"
+        self._trained = self.path / "trained.json"
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether its training and export are finished."""
+        return self._trained.exists()
+
+    @property
+    def training_data(self) -> dict[str, Any]:
+        """What it was trained on, as `mark_trained` was told."""
+        return json.loads(self._trained.read_text(encoding="utf-8"))
+
+    def mark_trained(self, training_data: dict[str, Any]) -> None:
+        """Note that the training is finished."""
+        write_text(self._trained, json.dumps(training_data) + "\n")
+
+    def report(self, dataset: Downstream) -> Path:
+        """Folder of the transfer report on `dataset`."""
+        return self.path / "transfer" / dataset.name
+
+    def transfer_options(self, dataset: Downstream) -> Path:
+        """YAML file of the options that `report` was, or is to be, made with."""
+        return self.path / "transfer" / f"{dataset.name}.yaml"
+
+    def is_evaluated(self, dataset: Downstream) -> bool:
+        """Whether the transfer report on `dataset` is finished."""
+        return (self.report(dataset) / "result.json").exists()
+
+    def remove(self) -> None:
+        """Delete all of it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[bool]:
+        """Hold the folder for this process; gives False where another process holds it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+                return
+            yield True
+
+
+def pretrain_config(config: StudyConfig, member: Member) -> PretrainConfig:
+    """The whole recipe of a member: `base`, then its own `recipe`.
+
+    Raises:
+        UserError: an option that `python -m pipeline.pretrain` does not take.
+    """
+    folder = MemberFolder(config, member)
+    merged = _merge(config.base, member.recipe)
+    merged |= {"workdir": str(folder.workdir), "export": True, "transfer": None}
+    try:
+        recipe = _parse(PretrainConfig, merged)
+        check_config(recipe)
+    except UserError as error:
+        raise UserError(f"member {member.name}: {error}") from error
+    return recipe
+
+
+def transfer_config(config: StudyConfig, member: Member, dataset: Downstream) -> TransferConfig:
+    """The transfer evaluation of a member on a dataset.
+
+    Raises:
+        UserError: an option that `python -m pipeline.transfer` does not take.
+    """
+    folder = MemberFolder(config, member)
+    options = _merge(config.transfer, {"data": dataset.data})
+    options |= {
+        "model": str(folder.workdir / "export"),
+        "output": str(folder.report(dataset)),
+    }
+    try:
+        transfer = _parse(TransferConfig, options)
+        check_transfer_config(transfer)
+    except UserError as error:
+        raise UserError(f"downstream {dataset.name}: {error}") from error
+    return transfer
+
+
+def check_recipe_kept(folder: MemberFolder, recipe: PretrainConfig) -> None:
+    """Refuse to go on with a member that was begun with another recipe.
+
+    Raises:
+        UserError: names the options that differ.
+    """
+    if not folder.recipe.exists():
+        return
+    begun = cli.parse(PretrainConfig, ["--config", str(folder.recipe)], prog=str(folder.recipe))
+    differences = _differences(_as_dict(begun), _as_dict(recipe))
+    if differences:
+        name = folder.member.name
+        raise UserError(
+            f"member {name} was begun with another recipe ({'; '.join(differences)}): give the "
+            f"new one another name, or train this one anew with --retrain '[{name}]'"
+        )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in one step: whoever finds it finds all of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".new")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.rename(path)
+
+
+def _parse(config_class: type, options: dict[str, Any]) -> Any:
+    """`options`, checked and completed as those of a command are."""
+    return cli.parse(config_class, ["--config", yaml.safe_dump(options)], prog="the recipe")
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = copy.deepcopy(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else copy.deepcopy(value)
+    return merged
+
+
+def _as_dict(recipe: PretrainConfig) -> dict[str, Any]:
+    fields = json.loads(json.dumps(dataclasses.asdict(recipe)))  # tuples and lists alike
+    return {name: value for name, value in fields.items() if name not in WITHOUT_EFFECT}
+
+
+def _differences(before: Any, after: Any, name: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        return [
+            line
+            for key in sorted(before.keys() | after.keys())
+            for line in _differences(
+                before.get(key), after.get(key), f"{name}.{key}" if name else key
+            )
+        ]
+    return [] if before == after else [f"{name}: {before} before, now {after}"]

@@ -1,0 +1,174 @@
+"""The report of a study: results.json, table.md, figure.png, study.html."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.evaluation import html_page
+from pipeline.evaluation.table import markdown
+from pipeline.study.config import StudyConfig
+from pipeline.study.figure import draw_figure
+from pipeline.study.member_folder import write_text
+from pipeline.study.pareto import Ratio, compute_ratio
+from pipeline.study.results import (
+    DownstreamScore,
+    MemberResult,
+    common_downstream,
+    mean_score,
+    points,
+)
+
+TITLE = "Transfer accuracy against pre-training compute"
+UNITS = {"flops": "FLOPs", "device_hours": "device-hours"}
+CAPTION = (
+    "Lines join the members of a family that no cheaper one of it matches. Bars: one standard "
+    "error, of the draw of the test images and of the few shots; every member was trained once, so "
+    "that the seed of pre-training is not in it."
+)
+
+
+def write_report(
+    config: StudyConfig, results: Sequence[MemberResult], absent: dict[str, str]
+) -> str:
+    """Draw what is finished; write every file of the report.
+
+    Args:
+        config: of the study.
+        results: the finished members, at least one.
+        absent: datasets that are not there, with how to get them.
+
+    Returns:
+        Tables and notes, as Markdown.
+    """
+    output = Path(config.output)
+    names = common_downstream(results)
+    tables = {"Members": _member_rows(results, names)}
+    notes = _notes(config, results, names, absent)
+    ratios: list[dict[str, Any]] = []
+    if names:
+        label = f"{config.score} accuracy, mean over {', '.join(names)}, %"
+        unfinished = output / "figure.new.png"
+        draw_figure(results, names, TITLE, label, unfinished)
+        unfinished.rename(output / "figure.png")
+        ratios, rows = _ratios(results, names)
+        if len(rows) > 1:
+            tables["Compute at equal accuracy"] = rows
+    text = "\n".join(f"{title}\n\n{markdown(rows)}" for title, rows in tables.items())
+    text += "".join(f"\n{note}\n" for note in notes)
+    write_text(
+        output / "table.md", f"# {TITLE}\n\n{text}" + "\n![figure](figure.png)\n" * bool(names)
+    )
+    _write_page(output, tables, notes, bool(names))
+    stored = {
+        "score": config.score,
+        "downstream": names,
+        "absent": absent,
+        "members": [
+            asdict(result) | {"mean": asdict(mean_score(result, names)) if names else None}
+            for result in results
+        ],
+        "unfinished": _unfinished(config, results),
+        "ratios": ratios,
+        "config": asdict(config),
+    }
+    write_text(output / "results.json", json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
+    return text
+
+
+def _member_rows(results: Sequence[MemberResult], names: Sequence[str]) -> list[list[str]]:
+    columns = list(dict.fromkeys(name for result in results for name in result.scores))
+    rows = [
+        ["member", "family", "parameters, M", "steps", "FLOPs", "device-hours", "TFLOP/s"]
+        + [f"{name}, %" for name in columns]
+        + ["mean, %"] * (len(names) > 1)
+    ]
+    for result in results:
+        row = [
+            result.name,
+            result.family,
+            f"{result.parameters / 1e6:.2f}",
+            f"{result.steps}",
+            f"{result.flops:.2e}",
+            f"{result.device_hours:.3g}",
+            f"{result.flops / result.device_hours / 3600 / 1e12:.3g}",
+            *(_percent(result.scores.get(name)) for name in columns),
+        ]
+        rows.append(row + [_percent(mean_score(result, names))] * (len(names) > 1))
+    return rows
+
+
+def _ratios(
+    results: Sequence[MemberResult], names: Sequence[str]
+) -> tuple[list[dict[str, Any]], list[list[str]]]:
+    """Each other family against the first, for results.json and as a table."""
+    stored: list[dict[str, Any]] = []
+    rows = [
+        ["compute, to that of", "in", "at accuracies, %", "ratio", "95 % interval", "from – to"]
+    ]
+    for unit, unit_name in UNITS.items():
+        by_family = points(results, names, unit)
+        (reference, ours), *others = by_family.items()
+        for family, theirs in others:
+            ratio = compute_ratio(theirs, ours)
+            rows.append([f"{family} / {reference}", unit_name, *_ratio_cells(ratio)])
+            stored.append(
+                {"family": family, "reference": reference, "unit": unit}
+                | ({"ratio": asdict(ratio)} if ratio else {"ratio": None})
+            )
+    return stored, rows
+
+
+def _ratio_cells(ratio: Ratio | None) -> list[str]:
+    if ratio is None:
+        return ["the ranges do not overlap", "–", "–", "–"]
+    low, high = (100 * value for value in (ratio.lowest_accuracy, ratio.highest_accuracy))
+    interval = "[{:.2g}, {:.2g}]".format(*ratio.interval) if ratio.interval else "–"
+    return [
+        f"{low:.1f} to {high:.1f}",
+        f"{ratio.mean:.2f}",
+        interval,
+        f"{ratio.at_lowest:.2f} – {ratio.at_highest:.2f}",
+    ]
+
+
+def _notes(
+    config: StudyConfig,
+    results: Sequence[MemberResult],
+    names: Sequence[str],
+    absent: dict[str, str],
+) -> list[str]:
+    notes = [f"Accuracy is {config.score}. {CAPTION}"]
+    notes += [f"Absent: {name}. {how}" for name, how in absent.items()]
+    unfinished = _unfinished(config, results)
+    if unfinished:
+        notes.append(f"Not finished: {', '.join(unfinished)}.")
+    partly = {name for result in results for name in result.scores} - set(names)
+    if partly:
+        notes.append(
+            f"Not every member has been evaluated on {', '.join(sorted(partly))}: left out of the "
+            "figure and the mean until then."
+        )
+    return notes
+
+
+def _unfinished(config: StudyConfig, results: Sequence[MemberResult]) -> list[str]:
+    finished = {result.name for result in results}
+    return [member.name for member in config.members if member.name not in finished]
+
+
+def _write_page(
+    output: Path, tables: dict[str, list[list[str]]], notes: Sequence[str], figure: bool
+) -> None:
+    body = [html_page.picture(output / "figure.png", TITLE)] if figure else []
+    for title, rows in tables.items():
+        body += [html_page.heading(title), html_page.table(rows)]
+    body += [html_page.paragraph(note) for note in notes]
+    write_text(output / "study.html", html_page.page(TITLE, body))
+
+
+def _percent(score: DownstreamScore | None) -> str:
+    return "–" if score is None else f"{100 * score.mean:.1f} ± {100 * score.error:.1f}"

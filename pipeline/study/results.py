@@ -1,0 +1,168 @@
+"""What the finished members of a study have cost and how well they transfer."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.evaluation.table import HEADINGS
+from pipeline.study.config import Downstream, StudyConfig
+from pipeline.study.cost import training_cost
+from pipeline.study.member_folder import MemberFolder, pretrain_config
+from pipeline.study.pareto import Point
+
+SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class DownstreamScore:
+    """Accuracy on one downstream dataset."""
+
+    mean: float
+    """Over the seeds, from 0 to 1."""
+    error: float
+    """Standard error: of the draw of the test images and of the seeds."""
+
+
+@dataclass(frozen=True)
+class MemberResult:
+    """A finished member."""
+
+    name: str
+    family: str
+    parameters: int
+    steps: int
+    images: int
+    flops: float
+    """Of the pre-training."""
+    device_hours: float
+    """Wall-clock hours of the training steps times devices."""
+    scores: dict[str, DownstreamScore]
+    """By downstream dataset, those that there are."""
+
+
+def read_results(config: StudyConfig) -> list[MemberResult]:
+    """The members that are trained and evaluated on at least one dataset.
+
+    Raises:
+        UserError: members were trained on, or tested on, different data.
+    """
+    results, fingerprints = [], {}
+    for member in config.members:
+        folder = MemberFolder(config, member)
+        scores = {
+            dataset.name: _read_score(folder, dataset, config.score)
+            for dataset in config.downstream
+            if folder.is_evaluated(dataset)
+        }
+        if not folder.is_trained or not scores:
+            continue
+        trained = folder.training_data
+        fingerprints[member.name] = {"pre-training": trained["fingerprint"]} | {
+            dataset.name: _test_fingerprint(folder, dataset)
+            for dataset in config.downstream
+            if dataset.name in scores
+        }
+        recipe = pretrain_config(config, member)
+        steps, hours = read_training(folder.workdir / "metrics.jsonl")
+        cost = training_cost(recipe, trained["num_classes"], steps * recipe.batch_size)
+        results.append(
+            MemberResult(
+                name=member.name,
+                family=member.family,
+                parameters=cost.model.parameters,
+                steps=steps,
+                images=cost.images,
+                flops=cost.flops,
+                device_hours=hours,
+                scores=scores,
+            )
+        )
+    _check_same_data(fingerprints)
+    return results
+
+
+def common_downstream(results: Sequence[MemberResult]) -> list[str]:
+    """The datasets that every one of the members was evaluated on."""
+    first, *others = results
+    return [name for name in first.scores if all(name in other.scores for other in others)]
+
+
+def mean_score(result: MemberResult, names: Sequence[str]) -> DownstreamScore:
+    """Mean accuracy over datasets, each weighing the same."""
+    scores = [result.scores[name] for name in names]
+    mean = sum(score.mean for score in scores) / len(scores)
+    error = math.sqrt(sum(score.error**2 for score in scores)) / len(scores)
+    return DownstreamScore(mean, error)
+
+
+def points(
+    results: Sequence[MemberResult], names: Sequence[str], unit: str
+) -> dict[str, list[Point]]:
+    """Points of each family, families in the order of their first members.
+
+    Args:
+        results: finished members.
+        names: datasets to take the mean over.
+        unit: flops or device_hours.
+    """
+    by_family: dict[str, list[Point]] = {}
+    for result in results:
+        score = mean_score(result, names)
+        point = Point(getattr(result, unit), score.mean, score.error)
+        by_family.setdefault(result.family, []).append(point)
+    return by_family
+
+
+def read_training(metrics: Path) -> tuple[int, float]:
+    """Steps of a run and the hours that they took, from its metrics.jsonl.
+
+    The first step's compilation counts; evaluation, checkpoints and start-up do not.
+    """
+    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    step, seconds = 0, 0.0
+    for row in rows:
+        if "speed/step_seconds" in row:
+            seconds += row["speed/step_seconds"] * (row["step"] - step)
+            step = row["step"]
+    return step, seconds / SECONDS_PER_HOUR
+
+
+def _read_score(folder: MemberFolder, dataset: Downstream, score: str) -> DownstreamScore:
+    result = json.loads((folder.report(dataset) / "result.json").read_text(encoding="utf-8"))
+    protocol, _, setting = score.partition("/")
+    by_setting = result.get(protocol, {}).get("model", {})
+    if setting not in by_setting:
+        there = [
+            f"{name}/{key}" for name in HEADINGS if name in result for key in result[name]["model"]
+        ]
+        raise UserError(
+            f"score is {score}, and the transfer reports have {', '.join(there)}: choose one of "
+            "these, or change transfer.protocols"
+        )
+    found = by_setting[setting]
+    mean, runs = found["mean"], len(found["accuracies"])
+    images = result["data"]["splits"]["test"]["num_examples"]
+    return DownstreamScore(mean, math.sqrt(mean * (1 - mean) / images + found["std"] ** 2 / runs))
+
+
+def _test_fingerprint(folder: MemberFolder, dataset: Downstream) -> str:
+    result = json.loads((folder.report(dataset) / "result.json").read_text(encoding="utf-8"))
+    return result["data"]["splits"]["test"]["fingerprint"]
+
+
+def _check_same_data(fingerprints: dict[str, dict[str, str]]) -> None:
+    """Raise a UserError where members saw different data under one name."""
+    first: dict[str, tuple[str, str]] = {}
+    for member, by_data in fingerprints.items():
+        for data, fingerprint in by_data.items():
+            other, expected = first.setdefault(data, (member, fingerprint))
+            if fingerprint != expected:
+                raise UserError(
+                    f"members {other} and {member} saw different data as {data}: the folder was "
+                    f"written anew in between; train one of them anew with --retrain"
+                )
