@@ -7,7 +7,7 @@ from dataclasses import asdict
 import keras
 
 import vit_keras
-from pipeline.config import ModelConfig, PretrainConfig
+from pipeline.config import PretrainConfig
 from pipeline.errors import UserError
 
 
@@ -24,9 +24,8 @@ def build_model(config: PretrainConfig, num_classes: int, policy: str = "float32
     """
     chosen = asdict(config.model)
     variant = chosen.pop("variant")
-    # What is left at its default is not passed: a ResNet knows no class token or dropout.
-    defaults = asdict(ModelConfig())
-    options = {name: value for name, value in chosen.items() if value != defaults[name]}
+    # What is not given is not passed: a ResNet knows no class token or dropout.
+    options = {name: value for name, value in chosen.items() if value is not None}
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(policy)
     try:

@@ -53,7 +53,7 @@ def position_similarity(model: VisionTransformer) -> np.ndarray:
     Raises:
         ValueError: the model has no absolute position embeddings.
     """
-    if not model.positions or model.position_embedding == "relative":
+    if not model.positions or model.is_relative:
         raise ValueError(f"{model.name} has no absolute position embeddings to compare.")
     rows, columns = model.grid_size
     table = ops.convert_to_numpy(model.positions[0].table())[-rows * columns :]

@@ -18,6 +18,7 @@ from vit_keras.layers.preactivation_unit import (
     PreactivationUnit,
 )
 from vit_keras.layers.resnet_stem import halved
+from vit_keras.layers.resnet_width import scaled_channels
 from vit_keras.layers.std_conv import StdConv, pad_fixed
 
 
@@ -31,7 +32,7 @@ class BiTResNet(ImageClassifier):
         image_size: height and width in pixels; one number: both. Without attention the model
             takes images of any size, this is the one it is built for.
         units: residual units of each stage.
-        width_factor: multiplies all channels.
+        width_factor: multiplies all channels, 64 in the first stage.
         num_classes: classes of the head; None: no head, the model returns its features.
         mixers: the middle layer of each stage's units, "conv", "axial" or "attention"; one per
             stage. None: convolutions throughout.
@@ -40,7 +41,8 @@ class BiTResNet(ImageClassifier):
     Input: `[batch, height, width, 3]` float32 in [-1, 1]; output: `[batch, num_classes]` float32.
 
     Raises:
-        ValueError: not one mixer per stage.
+        ValueError: not one mixer per stage, or channels that are no multiple of group norm's
+            groups.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class BiTResNet(ImageClassifier):
         *,
         image_size: int | tuple[int, int],
         units: Sequence[int],
-        width_factor: int,
+        width_factor: float,
         num_classes: int | None,
         mixers: Sequence[Mixer] | None = None,
         head_bias_init: float = 0.0,
@@ -68,13 +70,12 @@ class BiTResNet(ImageClassifier):
         self.mixers = convolutions if mixers is None else tuple(mixers)
         if len(self.mixers) != len(self.units):
             raise ValueError(f"{len(self.units)} stages need as many mixers; got {self.mixers}.")
+        channels = scaled_channels(width_factor)
         policy = self.dtype_policy
-        self.root_conv = StdConv(
-            64 * width_factor, 7, 2, **BIT_CONV, name="root_conv", dtype=policy
-        )
+        self.root_conv = StdConv(channels, 7, 2, **BIT_CONV, name="root_conv", dtype=policy)
         self.residual_units = [
             PreactivationUnit(
-                64 * width_factor * 2**stage,
+                channels * 2**stage,
                 strides=2 if stage > 0 and unit == 0 else 1,
                 mixer=mixer,
                 name=f"block{stage + 1}_unit{unit + 1:02d}",
@@ -97,7 +98,7 @@ class BiTResNet(ImageClassifier):
 
     @property
     def feature_dim(self) -> int:
-        return 64 * self.width_factor * 2 ** (len(self.units) - 1) * BOTTLENECK
+        return self.root_conv.filters * 2 ** (len(self.units) - 1) * BOTTLENECK
 
     @property
     def has_noise(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from vit_keras.bit_resnet import BiTResNet
@@ -10,6 +11,8 @@ from vit_keras.variants import parse_variant
 from vit_keras.vision_transformer import VisionTransformer
 
 MODELS: dict[str, type[ImageClassifier]] = {"vit": VisionTransformer, "bit": BiTResNet}
+
+KERAS_ARGUMENTS = ("name", "dtype", "trainable")
 
 
 def create_model(
@@ -35,8 +38,16 @@ def create_model(
         returns `[batch, num_classes]` float32 logits.
 
     Raises:
-        ValueError: unknown variant, or sizes that do not divide as they must.
+        ValueError: unknown variant, an argument that it does not have, or sizes that do not
+            divide as they must.
     """
     model = parse_variant(variant)
+    model_class = MODELS[model.architecture]
+    known = {*inspect.signature(model_class).parameters, *KERAS_ARGUMENTS} - {"kwargs"}
+    if foreign := sorted(set(overrides) - known):
+        raise ValueError(
+            f"{variant} has no {', '.join(foreign)}; it has "
+            f"{', '.join(sorted(known - {'image_size', 'num_classes'}))}."
+        )
     arguments = {**model.arguments, **overrides}
-    return MODELS[model.architecture](image_size=image_size, num_classes=num_classes, **arguments)
+    return model_class(image_size=image_size, num_classes=num_classes, **arguments)

@@ -103,10 +103,10 @@ def _vit(model: VisionTransformer) -> int:
         # Row attention meets `columns` keys per token, column attention `rows`.
         count += model.num_layers * patches * (2 * per_token + 2 * width * (rows + columns))
     else:
-        meetings = 2 * tokens
-        if model.position_embedding == "relative":
-            meetings += 2 * tokens - 1
-        count += model.num_layers * tokens * (per_token + width * meetings)
+        count += model.num_layers * tokens * (per_token + width * 2 * tokens)
+        if model.is_relative:
+            blocks = 1 if model.position_place == "stem" else model.num_layers
+            count += blocks * tokens * width * (2 * tokens - 1)
     if model.attention_pooling is not None:
         # Key, value and their use for each patch; query, projection and MLP for one token.
         count += patches * (2 * width**2 + 2 * width)

@@ -47,8 +47,9 @@ class VisionTransformer(ImageClassifier):
         position_embedding: "learned_1d" (the paper's), "learned_2d", "sincos_2d" (fixed),
             "relative" or "none" (appendix D.4).
         position_place: "stem": added once, before the first block; "every_layer": each block adds
-            its own; "shared": each block adds the same (Table 8). None: "stem", but "every_layer"
-            for relative embeddings, which live in the attention and know no stem.
+            its own; "shared": each block adds the same (Table 8). Relative embeddings act in the
+            attention: in that of the first block alone, of each, or shared by all. None: "stem",
+            but "every_layer" for relative embeddings.
         class_token_positioned: whether the class token has a learned 1-D position too, as in the
             official code; False is big_vision's way. The other embeddings never give it one.
         num_registers: register tokens beside the patches ("Vision Transformers Need Registers").
@@ -58,6 +59,7 @@ class VisionTransformer(ImageClassifier):
         stochastic_depth_rate: rate of the last block, in [0, 1); the first has 0 and the others
             lie on a line between (AugReg, section 3.3).
         stem_units: residual units per stage of a ResNet stem (a hybrid); None: no stem.
+        stem_width_factor: multiplies the channels of that stem, 64 in its first stage.
         axial: blocks attend along rows, then along columns (Axial-ViT, appendix D.5).
         remat: compute each block again in the backward pass instead of keeping its activations:
             less memory for about a third more time.
@@ -91,6 +93,7 @@ class VisionTransformer(ImageClassifier):
         dropout_rate: float = 0.0,
         stochastic_depth_rate: float = 0.0,
         stem_units: Sequence[int] | None = None,
+        stem_width_factor: float = 1,
         axial: bool = False,
         remat: bool = False,
         head_bias_init: float = 0.0,
@@ -122,6 +125,7 @@ class VisionTransformer(ImageClassifier):
         self.dropout_rate = dropout_rate
         self.stochastic_depth_rate = stochastic_depth_rate
         self.stem_units = None if stem_units is None else tuple(stem_units)
+        self.stem_width_factor = stem_width_factor
         self.axial = axial
         self.remat = remat
         self._check_choices()
@@ -130,7 +134,7 @@ class VisionTransformer(ImageClassifier):
         self.stem = (
             None
             if self.stem_units is None
-            else ResNetStem(self.stem_units, name="stem", dtype=policy)
+            else ResNetStem(self.stem_units, stem_width_factor, name="stem", dtype=policy)
         )
         self.patch_embedding = PatchEmbedding(
             patch_size, width, name="patch_embedding", dtype=policy
@@ -177,16 +181,9 @@ class VisionTransformer(ImageClassifier):
         ):
             if value not in choices:
                 raise ValueError(f"{argument} must be one of {', '.join(choices)}; got {value!r}.")
-        if self.position_embedding == "relative" and self.position_place == "stem":
-            raise ValueError(
-                "relative position embeddings act in the attention: position_place must be "
-                "every_layer or shared, not stem."
-            )
-        if self.axial and (
-            self.classifier == "token"
-            or self.num_registers
-            or self.position_embedding == "relative"
-        ):
+        if self.stem_units is None and self.stem_width_factor != 1:
+            raise ValueError("stem_width_factor needs a ResNet stem: give stem_units.")
+        if self.axial and (self.classifier == "token" or self.num_registers or self.is_relative):
             raise ValueError(
                 "axial attention has only patches, and absolute positions: choose classifier "
                 "'gap' or 'map', no registers, and another position_embedding than 'relative'."
@@ -199,7 +196,7 @@ class VisionTransformer(ImageClassifier):
         count = self.num_layers if self.position_place == "every_layer" else 1
         names = ["positions"] if count == 1 else [f"positions_{i}" for i in range(count)]
         policy = self.dtype_policy
-        if self.position_embedding == "relative":
+        if self.is_relative:
             head_dim = self.width // self.num_heads
             return [RelativePositionEmbedding(head_dim, name=name, dtype=policy) for name in names]
         return [
@@ -261,6 +258,11 @@ class VisionTransformer(ImageClassifier):
         return self.num_prefix_tokens - (positioned and self.class_token is not None)
 
     @property
+    def is_relative(self) -> bool:
+        """Whether positions act in the attention, rather than being added to the tokens."""
+        return self.position_embedding == "relative"
+
+    @property
     def feature_dim(self) -> int:
         return self.representation_size or self.width
 
@@ -290,7 +292,7 @@ class VisionTransformer(ImageClassifier):
         for layer in (self.class_token, self.registers):
             if layer is not None:
                 tokens = layer(tokens)
-        if self.positions and self.position_place == "stem":
+        if self.positions and self.position_place == "stem" and not self.is_relative:
             tokens = self.positions[0](tokens)
         return self.embedding_dropout(tokens, training=training, seeds=fold_in(seeds, 0))
 
@@ -311,12 +313,13 @@ class VisionTransformer(ImageClassifier):
 
         Where positions are not added at the stem, they come in here.
         """
-        if not self.positions or self.position_place == "stem":
+        if not self.positions:
             return tokens, {}
         positions = self.positions[index % len(self.positions)]
-        if self.position_embedding == "relative":
-            return tokens, {"relative": positions(tokens)}
-        return positions(tokens), {}
+        at_stem = self.position_place == "stem"
+        if self.is_relative:
+            return tokens, {} if at_stem and index else {"relative": positions(tokens)}
+        return tokens if at_stem else positions(tokens), {}
 
     def pool(self, tokens: Any) -> Any:
         """From the last block's tokens `[batch, tokens, width]` to the features."""
@@ -353,6 +356,7 @@ class VisionTransformer(ImageClassifier):
             "dropout_rate": self.dropout_rate,
             "stochastic_depth_rate": self.stochastic_depth_rate,
             "stem_units": None if self.stem_units is None else list(self.stem_units),
+            "stem_width_factor": self.stem_width_factor,
             "axial": self.axial,
             "remat": self.remat,
         }

@@ -185,7 +185,9 @@ def test_remat_changes_no_gradient():
     [
         ({"classifier": "cls"}, "token, gap, map"),
         ({"position_embedding": "3d"}, "learned_1d"),
-        ({"position_embedding": "relative", "position_place": "stem"}, "every_layer or shared"),
+        ({"stem_width_factor": 0.5}, "give stem_units"),
+        ({"stem_units": (1,), "patch_size": 1, "stem_width_factor": 0.3}, "nearest: 0.5"),
+        ({"widht": 32}, "Ti/16 has no widht; it has axial, class_token_positioned"),
         ({"axial": True}, "'gap' or 'map'"),
         ({"num_classes": 0}, "at least 1"),
         ({"dropout_rate": 1.0}, r"\[0, 1\)"),

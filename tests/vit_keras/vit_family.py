@@ -45,6 +45,9 @@ FAMILY = {
     "relative_shared": lambda **k: tiny_vit(
         position_embedding="relative", position_place="shared", **k
     ),
+    "relative_stem": lambda **k: tiny_vit(
+        position_embedding="relative", position_place="stem", **k
+    ),
     "every_layer": lambda **k: tiny_vit(position_place="every_layer", **k),
     "shared": lambda **k: tiny_vit(position_place="shared", **k),
     "registers": lambda **k: tiny_vit(num_registers=3, **k),
@@ -54,7 +57,11 @@ FAMILY = {
     "remat": lambda **k: tiny_vit(remat=True, dropout_rate=0.2, **k),
     "axial": lambda **k: tiny_vit(axial=True, classifier="gap", **k),
     "hybrid": lambda **k: tiny_vit(stem_units=(1, 1), patch_size=1, **k),
+    "narrow_hybrid": lambda **k: tiny_vit(
+        stem_units=(1,), stem_width_factor=0.5, patch_size=4, **k
+    ),
     "bit": tiny_bit,
+    "narrow_bit": lambda **k: tiny_bit(width_factor=0.5, **k),
     "axial_resnet": lambda **k: tiny_bit(mixers=("axial", "axial"), **k),
     "bottleneck_attention": lambda **k: tiny_bit(mixers=("conv", "attention"), **k),
 }

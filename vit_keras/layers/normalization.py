@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from vit_keras.layers.resnet_width import GROUPS
+
 EPSILON = 1e-6  # flax's default, which the official checkpoints were trained with
 
 
@@ -27,7 +29,7 @@ def group_norm(
             the identity.
     """
     return keras.layers.GroupNormalization(
-        groups=32,
+        groups=GROUPS,
         epsilon=epsilon,
         gamma_initializer="zeros" if zero_scale else "ones",
         name=name,

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from vit_keras.layers.normalization import EPSILON, group_norm
+from vit_keras.layers.resnet_width import scaled_channels
 from vit_keras.layers.std_conv import StdConv
 
 BOTTLENECK = 4  # a unit's output has this many times the channels of its 3×3 convolution
@@ -79,18 +80,24 @@ class ResNetStem(keras.layers.Layer):
 
     Args:
         units: units per stage, such as (3, 4, 9); () is the root alone.
+        width_factor: multiplies all channels.
 
     Input: `[batch, height, width, 3]`; output: a feature map that is 4 times smaller (rounded up)
     per side for up to one stage, and half of that for each stage more.
+
+    Raises:
+        ValueError: the channels are no multiple of group norm's groups.
     """
 
-    def __init__(self, units: Sequence[int], **kwargs: Any) -> None:
+    def __init__(self, units: Sequence[int], width_factor: float = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units = tuple(units)
+        self.width_factor = width_factor
+        self.channels = scaled_channels(width_factor)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         policy = self.dtype_policy
-        self.conv_root = StdConv(64, 7, 2, name="conv_root", dtype=policy)
+        self.conv_root = StdConv(self.channels, 7, 2, name="conv_root", dtype=policy)
         self.gn_root = group_norm("gn_root", policy, epsilon=EPSILON)
         self.conv_root.build(input_shape)
         shape = self.conv_root.compute_output_shape(input_shape)
@@ -100,7 +107,7 @@ class ResNetStem(keras.layers.Layer):
         for stage, count in enumerate(self.units):
             for unit in range(count):
                 layer = ResidualUnit(
-                    64 * 2**stage,
+                    self.channels * 2**stage,
                     strides=2 if stage > 0 and unit == 0 else 1,
                     name=f"block{stage + 1}_unit{unit + 1}",
                     dtype=policy,
@@ -120,11 +127,12 @@ class ResNetStem(keras.layers.Layer):
         shape = input_shape
         for _ in range(2 + max(0, len(self.units) - 1)):
             shape = halved(shape)
-        channels = 64 * 2 ** (len(self.units) - 1) * BOTTLENECK if self.units else 64
-        return (*shape[:3], channels)
+        widest = 2 ** (len(self.units) - 1) * BOTTLENECK if self.units else 1
+        return (*shape[:3], self.channels * widest)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "units": list(self.units)}
+        config = {"units": list(self.units), "width_factor": self.width_factor}
+        return {**super().get_config(), **config}
 
 
 def halved(shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

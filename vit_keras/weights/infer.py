@@ -10,6 +10,7 @@ from typing import Any
 
 from vit_keras.bit_resnet import BiTResNet
 from vit_keras.image_classifier import ImageClassifier
+from vit_keras.layers.resnet_width import BASE_CHANNELS
 from vit_keras.variants import ENCODER_SIZES
 from vit_keras.vision_transformer import VisionTransformer
 from vit_keras.weights.rules import Arrays
@@ -79,6 +80,8 @@ def _official_config(arrays: Arrays, overrides: dict[str, Any]) -> dict[str, Any
         if "conv_root/kernel" in arrays
         else None,
     }
+    if "conv_root/kernel" in arrays:
+        config["stem_width_factor"] = arrays["conv_root/kernel"].shape[-1] / BASE_CHANNELS
     if "cls" in arrays:
         config["classifier"] = "token"
     else:
@@ -109,6 +112,9 @@ def _timm_config(arrays: Arrays, overrides: dict[str, Any]) -> dict[str, Any]:
         "num_registers": arrays["reg_token"].shape[1] if "reg_token" in arrays else 0,
         "qk_norm": "blocks.0.attn.q_norm.weight" in arrays,
     }
+    if f"{backbone}stem.conv.weight" in arrays:
+        stem_channels = arrays[f"{backbone}stem.conv.weight"].shape[0]
+        config["stem_width_factor"] = stem_channels / BASE_CHANNELS
     if "blocks.0.ls1.gamma" in arrays:
         config["layer_scale_init"] = 1e-5  # timm's; it is overwritten
     if "blocks.0.attn.q_norm.weight" in arrays:
@@ -150,7 +156,7 @@ def _bit_config(arrays: Arrays) -> dict[str, Any]:
     return {
         "image_size": BIT_IMAGE_SIZE,
         "units": _units(arrays, pattern),
-        "width_factor": arrays[root].shape[channel_axis] // 64,
+        "width_factor": arrays[root].shape[channel_axis] / BASE_CHANNELS,
         "num_classes": next((_length(arrays, key) for key in heads if key in arrays), None),
     }
 
