@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from pipeline.config import PretrainConfig
 from pipeline.errors import UserError
+from pipeline.training.cluster import find_cluster
 
 
 def check_config(config: PretrainConfig) -> None:
@@ -32,6 +35,7 @@ def check_config(config: PretrainConfig) -> None:
         "label_smoothing",
         "ema_decay",
         "model.dropout_rate",
+        "optim.momentum",
         "optim.beta1",
         "optim.beta2",
     ):
@@ -44,6 +48,7 @@ def check_config(config: PretrainConfig) -> None:
         "optim.warmup_steps",
         "optim.cooldown_steps",
         "optim.weight_decay",
+        "optim.head_weight_decay",
         "data.randaugment_layers",
         "data.randaugment_magnitude",
         "data.mixup_alpha",
@@ -52,12 +57,31 @@ def check_config(config: PretrainConfig) -> None:
         value = _field(config, name)
         if value is not None and value < 0:
             raise UserError(f"{name} is {value}: it must not be negative")
+    if config.checkpoint.keep_best and not config.data.eval_split:
+        raise UserError("checkpoint.keep_best needs an evaluation: give data.eval_split")
     if config.transfer and not config.export:
         raise UserError("transfer evaluates the export: set export=true, or transfer=null")
+    _check_workers(config)
+    if config.optim.layer_decay is not None and not 0 < config.optim.layer_decay <= 1:
+        raise UserError(f"optim.layer_decay is {config.optim.layer_decay}: choose from (0, 1]")
     if not 0 < config.data.min_crop_area <= 1:
         raise UserError(f"data.min_crop_area is {config.data.min_crop_area}: choose from (0, 1]")
     if min(config.data.height_width) < 1:
         raise UserError(f"data.image_size is {config.data.image_size}: it must be positive")
+
+
+def _check_workers(config: PretrainConfig) -> None:
+    if config.strategy not in ("auto", "multi_worker"):
+        if config.workers is not None:
+            raise UserError(f"workers are for strategy multi_worker, not for {config.strategy}")
+        return
+    cluster = find_cluster(config.workers, config.worker_index, os.environ)
+    if config.strategy == "multi_worker" and cluster is None:
+        raise UserError(
+            "--strategy multi_worker: give --workers host:port,host:port, or TF_CONFIG, or start "
+            "this with srun in a Slurm job of several tasks; on one machine use "
+            "`python -m pipeline.launch_local`"
+        )
 
 
 def _field(config: PretrainConfig, name: str) -> float | int | None:

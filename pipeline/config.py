@@ -150,8 +150,11 @@ class ModelConfig:
 
 @dataclass
 class OptimConfig:
-    """AdamW, its schedule and clipping."""
+    """The optimiser, its schedule and clipping."""
 
+    optimizer: Literal["adamw", "sgd", "adafactor"] = "adamw"
+    """adamw; sgd with momentum, as the paper fine-tunes; adafactor as in scaling ViT (arXiv
+    2106.04560), which keeps nearly no second moment."""
     peak_lr: float = 1e-3
     """Learning rate at the end of warm-up."""
     warmup_steps: int = 10_000
@@ -165,15 +168,25 @@ class OptimConfig:
     """Steps after warm-up at which rsqrt has fallen to 71 % of `peak_lr`."""
     cooldown_steps: int = 0
     """Last steps, over which the learning rate falls linearly to 0, whatever its decay."""
+    momentum: float = 0.9
+    """Of sgd and adafactor, in [0, 1)."""
     beta1: float = 0.9
-    """Decay of the first moment."""
+    """adamw: decay of the first moment."""
     beta2: float = 0.999
-    """Decay of the second moment."""
+    """adamw: decay of the second moment."""
     epsilon: float = 1e-8
-    """Added to the root of the second moment."""
+    """adamw: added to the root of the second moment."""
+    moment_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type in which the first moment, or momentum, is stored; it is computed in float32. bfloat16
+    saves 2 bytes per weight."""
     weight_decay: float = 0.0
     """Decoupled, multiplied by the learning rate, on kernels only (Table 3 of the paper: 0.03 to
     0.3)."""
+    head_weight_decay: float | None = None
+    """That of the head's kernel, where it differs (ViT-g: 3.0, against 0.03 of the body)."""
+    layer_decay: float | None = None
+    """Fine-tuning: factor in (0, 1] by which the learning rate falls from encoder block to block,
+    from the head down to the patch embedding, such as 0.75; null: the same rate everywhere."""
     clip_norm: float | None = 1.0
     """Largest global norm of the gradient of the whole global batch; null: no clipping."""
 
@@ -186,6 +199,10 @@ class CheckpointConfig:
     """Steps between checkpoints."""
     keep: int = 3
     """Checkpoints kept."""
+    keep_best: Literal["eval/accuracy", "eval/loss"] | None = None
+    """Keep the checkpoint of the best evaluation too: highest accuracy, or lowest loss. It lies in
+    WORKDIR/best_checkpoint, and `python -m pipeline.export --checkpoint best` exports it; the run's
+    own export is of the last step. null: none is kept."""
 
 
 @dataclass
@@ -244,10 +261,19 @@ class PretrainConfig:
     eval_batch_size: int | None = None
     """Images in a global evaluation batch; null: `batch_size`."""
     strategy: Literal["auto", "default", "mirrored", "multi_worker", "tpu"] = "auto"
-    """tf.distribute strategy. auto: multi_worker where TF_CONFIG is set, tpu on a TPU host,
-    mirrored over several GPUs, otherwise default (one device)."""
+    """tf.distribute strategy. auto: multi_worker where `workers`, TF_CONFIG or a Slurm step name
+    several, tpu on a TPU host, mirrored over several GPUs, otherwise default (one device)."""
+    workers: str | None = None
+    """Addresses of the processes that train together, as host:port,host:port, the same for each;
+    the first is the chief. null: those of TF_CONFIG, or the tasks of the Slurm step."""
+    worker_index: int | None = None
+    """Place of this process in `workers`, from 0; null: that of this machine's name."""
     tpu: str = "local"
     """TPU name or grpc:// address; local: the TPU of this VM."""
+    tpu_zone: str | None = None
+    """Google Cloud zone of the named TPU; null: that of this VM."""
+    tpu_project: str | None = None
+    """Google Cloud project of the named TPU; null: that of this VM."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute type. auto: bfloat16 on TPUs and on GPUs that have it, otherwise float32. Weights
     are float32 always."""

@@ -7,6 +7,12 @@ class UserError(Exception):
     exit_status = 2
 
 
+class DiskFull(UserError):
+    """There is no space left to write to. What was written before is kept."""
+
+    exit_status = 1
+
+
 class TrainingDiverged(UserError):
     """The loss is no longer finite. The last good checkpoint is kept."""
 

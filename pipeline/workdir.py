@@ -22,6 +22,7 @@ class Workdir:
     def __init__(self, path: str):
         self.path = path
         self.checkpoints = posixpath.join(path, "checkpoints")
+        self.best_checkpoint = posixpath.join(path, "best_checkpoint")
         self.tensorboard = posixpath.join(path, "tensorboard")
         self.metrics = posixpath.join(path, "metrics.jsonl")
         self.classes = posixpath.join(path, "classes.json")

@@ -30,8 +30,8 @@ class ExportConfig:
     """Workdir of the run."""
     output: str
     """Folder to write; an export that is there already is replaced."""
-    checkpoint: int | None = None
-    """Step of the checkpoint; None: the newest."""
+    checkpoint: int | Literal["best"] | None = None
+    """Step of the checkpoint; "best": that of the best evaluation; None: the newest."""
 
 
 @dataclass
@@ -45,8 +45,9 @@ class ExportOptions:
     """Folder to write; an export that is there already is replaced."""
     workdir: str | None = None
     """Workdir of `python -m pipeline.pretrain`, for `to` saved_model."""
-    checkpoint: int | None = None
-    """Step of the checkpoint to export; null: the newest."""
+    checkpoint: int | Literal["best"] | None = None
+    """Step of the checkpoint to export; best: that of the best evaluation, of a run with
+    `checkpoint.keep_best`; null: the newest."""
     to: Literal["saved_model", "litert", "onnx"] = "saved_model"
     """What to write. litert and onnx convert an export, given as `model`."""
     model: str | None = None

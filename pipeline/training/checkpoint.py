@@ -12,7 +12,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from pipeline.errors import UserError
+from pipeline.disk_full import explain_full_disk
+from pipeline.errors import DiskFull, UserError
 from pipeline.training.train_state import TrainState
 
 # TensorFlow's reader turns a short file into an IndexError or RuntimeError of Python's.
@@ -31,10 +32,14 @@ class Checkpointer:
         self._current: int | None = None  # step of the checkpoint that equals the state
 
     def save(self) -> None:
-        """Write the state as it is now, under the number of its step."""
+        """Write the state as it is now, under the number of its step.
+
+        Raises:
+            DiskFull: it could not be written; the checkpoints before it are kept.
+        """
         step = int(self._state.step.numpy())
         if self._write and step != self._current:
-            self._manager.save(checkpoint_number=step)
+            write_checkpoint(self._manager, step)
             self._current = step
 
     def steps(self) -> list[int]:
@@ -81,6 +86,24 @@ class Checkpointer:
                 f"or another workdir"
             ) from error
         return True
+
+
+def write_checkpoint(manager: tf.train.CheckpointManager, step: int) -> None:
+    """Save under the number `step`; where that fails, leave nothing half-written.
+
+    Raises:
+        DiskFull: there is no space left.
+    """
+    try:
+        with explain_full_disk(f"the checkpoint of step {step}", manager.directory):
+            manager.save(checkpoint_number=step)
+    except DiskFull:
+        prefix = posixpath.join(manager.directory, f"ckpt-{step}")
+        if prefix not in manager.checkpoints:
+            for path in tf.io.gfile.glob([f"{prefix}.*", f"{prefix}_temp"]):
+                remove = tf.io.gfile.rmtree if tf.io.gfile.isdir(path) else tf.io.gfile.remove
+                remove(path)
+        raise
 
 
 def start_state(

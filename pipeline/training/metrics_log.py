@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
+
+from pipeline.disk_full import explain_full_disk
 
 
 class MetricsLog:
@@ -17,7 +20,11 @@ class MetricsLog:
     """
 
     def __init__(self, tensorboard: str, jsonl: str, start_step: int, write: bool = True):
-        """Append to what is there up to `start_step`."""
+        """Append to what is there up to `start_step`.
+
+        Raises:
+            DiskFull: as every method here, where there is no space left.
+        """
         self._jsonl = jsonl
         self._writer = tf.summary.create_noop_writer()
         self._write = write
@@ -30,25 +37,36 @@ class MetricsLog:
         """One row: `values` by name, such as train/loss."""
         if not self._write:
             return
-        with self._writer.as_default(step=step):
+        with self._writing(step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
-        with tf.io.gfile.GFile(self._jsonl, "a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+            with tf.io.gfile.GFile(self._jsonl, "a") as file:
+                file.write(json.dumps({"step": step, **values}) + "\n")
 
     def images(self, step: int, name: str, images: np.ndarray) -> None:
         """`[count, height, width, 3]` in [-1, 1] as one picture, a grid."""
-        with self._writer.as_default(step=step):
+        with self._writing(step):
             tf.summary.image(name, grid(images)[None])
 
     def text(self, step: int, name: str, markdown: str) -> None:
         """A text, such as the resolved configuration."""
-        with self._writer.as_default(step=step):
+        with self._writing(step):
             tf.summary.text(name, markdown)
+
+    def close(self) -> None:
+        """Write what is left and let go of the files."""
+        with explain_full_disk("the log", self._jsonl):
+            self._writer.close()
 
     def flush(self) -> None:
         """Make what was written visible to readers."""
-        self._writer.flush()
+        with explain_full_disk("the log", self._jsonl):
+            self._writer.flush()
+
+    @contextlib.contextmanager
+    def _writing(self, step: int) -> Iterator[None]:
+        with explain_full_disk("the log", self._jsonl), self._writer.as_default(step=step):
+            yield
 
 
 def grid(images: np.ndarray) -> np.ndarray:
@@ -69,9 +87,10 @@ def _drop_rows_after(path: str, step: int) -> None:
         rows = [line for line in file.read().split("\n") if line]
     kept = [row for row in rows if _step_of(row) <= step]
     if len(kept) < len(rows):
-        with tf.io.gfile.GFile(path + ".new", "w") as file:
-            file.write("".join(row + "\n" for row in kept))
-        tf.io.gfile.rename(path + ".new", path, overwrite=True)
+        with explain_full_disk("the log", path):
+            with tf.io.gfile.GFile(path + ".new", "w") as file:
+                file.write("".join(row + "\n" for row in kept))
+            tf.io.gfile.rename(path + ".new", path, overwrite=True)
 
 
 def _step_of(row: str) -> float:

@@ -8,12 +8,14 @@ import tensorflow as tf
 
 from pipeline.config import PretrainConfig
 from pipeline.data.source import Source, Split, open_source
+from pipeline.disk_full import explain_full_disk
 from pipeline.evaluation.config import TransferConfig, TransferData
 from pipeline.evaluation.run import run_transfer
 from pipeline.export import ExportConfig, export_run
 from pipeline.model import build_model
 from pipeline.prepare import prepare_source
 from pipeline.training import strategy as strategies
+from pipeline.training.best_checkpoint import BestCheckpoint
 from pipeline.training.checkpoint import Checkpointer, start_state
 from pipeline.training.evaluate import make_evaluate
 from pipeline.training.inputs import (
@@ -41,7 +43,7 @@ def run(config: PretrainConfig) -> int:
     """
     workdir = Workdir(config.workdir)
     with StopSignal() as stop:
-        strategy = strategies.make_strategy(config.strategy, config.tpu)
+        strategy = strategies.make_strategy(config)
         chief = strategies.is_chief(strategy)
         with workdir.lock() if chief else contextlib.nullcontext():
             status = _train(config, workdir, strategy, stop)
@@ -68,10 +70,14 @@ def _train(
         model = build_model(config, source.num_classes, policy)
         state = TrainState(model, config.optim, seed=config.seed, ema_decay=config.ema_decay)
     checkpointer = Checkpointer(state, workdir.checkpoints, config.checkpoint.keep, write=chief)
+    keep_best = config.checkpoint.keep_best
+    best = BestCheckpoint(state, workdir.best_checkpoint, keep_best, chief) if keep_best else None
     start = start_state(state, checkpointer, config.resume, config.init_from)
     if chief:
         _announce(config, workdir, strategy, source, train_split, total_steps, policy, start)
-        for line in workdir.archive(config, source.class_names):
+        with explain_full_disk("the configuration", workdir.path):
+            changes = workdir.archive(config, source.class_names)
+        for line in changes:
             print(f"changed since the workdir was begun: {line.strip()}")
 
     evaluate = None
@@ -79,6 +85,8 @@ def _train(
         evaluate_batches = make_evaluate(strategy, state, config, eval_split.num_examples)
         eval_input = distributed_eval_batches(strategy, config, eval_split)
         evaluate = lambda: evaluate_batches(eval_input)  # noqa: E731
+    start_step = int(state.step.numpy())
+    log = MetricsLog(workdir.tensorboard, workdir.metrics, start_step, write=chief)
     loop = TrainLoop(
         config=config,
         strategy=strategy,
@@ -90,13 +98,16 @@ def _train(
             total_steps=total_steps,
             jit_compile=strategies.use_xla(config, strategy),
         ),
-        batches=distributed_train_batches(strategy, config, train_split, int(state.step.numpy())),
+        batches=distributed_train_batches(strategy, config, train_split, start_step),
         evaluate=evaluate,
         checkpointer=checkpointer,
-        log=MetricsLog(workdir.tensorboard, workdir.metrics, int(state.step.numpy()), write=chief),
+        best=best,
+        log=log,
         total_steps=total_steps,
     )
-    if loop.run(stop):
+    with contextlib.closing(log):
+        finished = loop.run(stop)
+    if finished:
         return 0
     print(
         f"stopped at step {int(state.step.numpy())}; the same command goes on from there",
@@ -108,7 +119,8 @@ def _train(
 def _export_and_evaluate(config: PretrainConfig, workdir: Workdir) -> None:
     if not config.export:
         return
-    export_run(ExportConfig(workdir.path, workdir.export))
+    with explain_full_disk("the export", workdir.export):
+        export_run(ExportConfig(workdir.path, workdir.export))
     print(f"export    {workdir.export}", flush=True)
     if config.transfer is None:
         return

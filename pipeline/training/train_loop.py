@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from pipeline.config import PretrainConfig
 from pipeline.errors import TrainingDiverged
+from pipeline.training.best_checkpoint import BestCheckpoint
 from pipeline.training.checkpoint import Checkpointer
 from pipeline.training.metrics_log import MetricsLog
 from pipeline.training.progress import Progress
@@ -30,6 +31,7 @@ class TrainLoop:
         batches: distributed training batches from `state.step` on.
         evaluate: gives metrics of the evaluation split; None: there is none.
         checkpointer: where to save.
+        best: where to save the best evaluation's state; None: nowhere.
         log: where scalars and pictures go.
         total_steps: of the whole run.
     """
@@ -41,6 +43,7 @@ class TrainLoop:
     batches: Iterable
     evaluate: Callable[[], dict[str, float]] | None
     checkpointer: Checkpointer
+    best: BestCheckpoint | None
     log: MetricsLog
     total_steps: int
 
@@ -99,10 +102,13 @@ class TrainLoop:
         if self.evaluate is None:
             return
         metrics = self.evaluate()
-        self.log.scalars(step, {f"eval/{name}": value for name, value in metrics.items()})
+        row = {f"eval/{name}": value for name, value in metrics.items()}
+        self.log.scalars(step, row)
+        better = self.best is not None and self.best.offer(row)
         progress.note(
             f"step {step}: evaluation accuracy {metrics['accuracy']:.1%}, "
             f"loss {metrics['loss']:.3f} on {metrics['examples']:.0f} images"
+            f"{', the best so far' * better}"
         )
 
     def _show_images(self, images: tf.Tensor) -> None:

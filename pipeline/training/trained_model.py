@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import keras
 
@@ -31,8 +32,8 @@ class TrainedModel:
     step: int
 
 
-def load_trained_model(path: str, step: int | None = None) -> TrainedModel:
-    """Restore the model of the run in workdir `path`, at its newest checkpoint or that of `step`.
+def load_trained_model(path: str, step: int | Literal["best"] | None = None) -> TrainedModel:
+    """Restore the model of the run in workdir `path`: newest checkpoint, that of `step`, or best.
 
     Raises:
         UserError: `path` is not a workdir, or holds no such checkpoint.
@@ -42,10 +43,12 @@ def load_trained_model(path: str, step: int | None = None) -> TrainedModel:
     class_names = workdir.load_class_names()
     model = build_model(config, len(class_names))
     state = TrainState(model, config.optim, seed=config.seed, ema_decay=config.ema_decay)
-    checkpointer = Checkpointer(state, workdir.checkpoints, config.checkpoint.keep, write=False)
-    found = checkpointer.restore(step)
+    folder = workdir.best_checkpoint if step == "best" else workdir.checkpoints
+    checkpointer = Checkpointer(state, folder, config.checkpoint.keep, write=False)
+    found = checkpointer.restore(None if step == "best" else step)
     if found is None:
-        raise UserError(f"no checkpoint in {workdir.checkpoints} yet: train first")
+        remedy = "train with --checkpoint.keep_best eval/accuracy" if step == "best" else "train"
+        raise UserError(f"no checkpoint in {folder} yet: {remedy} first")
     for variable, average in zip(state.variables, state.ema, strict=False):
         variable.assign(average)
     return TrainedModel(model, class_names, config, found)
