@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
 
 import tensorflow as tf
 
 from pipeline.config import PretrainConfig
 from pipeline.errors import UserError
+from pipeline.training.cluster import Cluster, find_cluster
+from pipeline.training.tpu import local_tpu_devices, tpu_strategy
 
 BFLOAT16_COMPUTE_CAPABILITY = (8, 0)  # NVIDIA Ampere and later
 
 
-def make_strategy(name: str, tpu: str = "local") -> tf.distribute.Strategy:
-    """Start the strategy called `name`; the choices are those of `PretrainConfig.strategy`.
+def make_strategy(config: PretrainConfig) -> tf.distribute.Strategy:
+    """Start the strategy that `config` names or, by `auto`, what the machine has.
 
     Raises:
         UserError: the machine lacks what the strategy needs.
     """
-    name = _detect() if name == "auto" else name
+    cluster = None
+    if config.strategy in ("auto", "multi_worker"):
+        cluster = find_cluster(config.workers, config.worker_index, os.environ)
+    name = _detect(cluster) if config.strategy == "auto" else config.strategy
     if name == "tpu":
-        return _tpu_strategy(tpu)
+        return tpu_strategy(config.tpu, config.tpu_zone, config.tpu_project)
     if name == "multi_worker":
-        return _multi_worker_strategy()
+        assert cluster is not None  # check_config
+        return _multi_worker_strategy(cluster)
     if name == "mirrored":
         return mirrored_strategy()
     return tf.distribute.get_strategy()
@@ -67,66 +71,36 @@ def use_xla(config: PretrainConfig, strategy: tf.distribute.Strategy) -> bool:
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes what only one may write: checkpoints, logs, exports."""
-    resolver = strategy.cluster_resolver
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return True
-    return resolver.task_type in (None, "chief") or (
-        resolver.task_type == "worker"
-        and resolver.task_id == 0
-        and "chief" not in resolver.cluster_spec().jobs
-    )
+    return strategy.cluster_resolver.task_id == 0
 
 
-def _detect() -> str:
-    if "TF_CONFIG" in os.environ:
+def _detect(cluster: Cluster | None) -> str:
+    if cluster is not None and len(cluster.workers) > 1:
         return "multi_worker"
-    if _tpu_devices():
+    if local_tpu_devices():
         return "tpu"
     return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "default"
 
 
-def _tpu_devices() -> list[str]:
-    """Device files of a TPU VM."""
-    return sorted(str(path) for path in Path("/dev").glob("accel*"))
-
-
-def _tpu_strategy(tpu: str) -> tf.distribute.Strategy:
-    if tpu == "local" and not _tpu_devices():
-        raise UserError(
-            "--strategy tpu: this machine has no TPU (no /dev/accel*): run on a TPU VM with "
-            "`pip install tensorflow-tpu`, or name a remote one with --tpu NAME"
-        )
+def _multi_worker_strategy(cluster: Cluster) -> tf.distribute.Strategy:
+    print(f"cluster   {cluster}; waiting for all to start", flush=True)
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": list(cluster.workers)}),
+        task_type="worker",
+        task_id=cluster.index,
+        num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},
+        rpc_layer="grpc",
+    )
     try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)
-        if tpu != "local":
-            tf.config.experimental_connect_to_cluster(resolver)
-        tf.tpu.experimental.initialize_tpu_system(resolver)
-    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    except tf.errors.OpError as error:
         raise UserError(
-            f"--strategy tpu: TPU {tpu!r} did not start ({' '.join(str(error).split())[:300]}): "
-            f"check its name, and that this TensorFlow ({tf.__version__}) is tensorflow-tpu of the "
-            f"TPU's version"
+            f"--strategy multi_worker: {cluster} did not start "
+            f"({' '.join(str(error).split())[:300]}): check that the addresses are free and can be "
+            f"reached from every worker, and that each has an index of its own"
         ) from error
-    return tf.distribute.TPUStrategy(resolver)
-
-
-def _multi_worker_strategy() -> tf.distribute.Strategy:
-    text = os.environ.get("TF_CONFIG")
-    if not text:
-        raise UserError(
-            "--strategy multi_worker: the environment variable TF_CONFIG is not set: give every "
-            'worker {"cluster": {"worker": ["host0:port", …]}, "task": {"type": "worker", "index": '
-            "0}} with its own index"
-        )
-    try:
-        tf_config = json.loads(text)
-        tf_config["cluster"]["worker"], tf_config["task"]["index"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"--strategy multi_worker: TF_CONFIG is not what TensorFlow expects ({error!r}): it "
-            'needs "cluster" with a "worker" list and "task" with "type" and "index"'
-        ) from error
-    return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def _has_bfloat16(device: str) -> bool:
