@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from pipeline.config import PretrainConfig
 from pipeline.errors import UserError
-from pipeline.training.cluster import find_cluster
+from pipeline.training.cluster import cluster_of
 
 
 def check_config(config: PretrainConfig) -> None:
@@ -75,8 +73,7 @@ def _check_workers(config: PretrainConfig) -> None:
         if config.workers is not None:
             raise UserError(f"workers are for strategy multi_worker, not for {config.strategy}")
         return
-    cluster = find_cluster(config.workers, config.worker_index, os.environ)
-    if config.strategy == "multi_worker" and cluster is None:
+    if cluster_of(config) is None and config.strategy == "multi_worker":
         raise UserError(
             "--strategy multi_worker: give --workers host:port,host:port, or TF_CONFIG, or start "
             "this with srun in a Slurm job of several tasks; on one machine use "

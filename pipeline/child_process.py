@@ -21,9 +21,9 @@ def run_module(module: str, arguments: Sequence[str] = ()) -> int:
     checkpoint to save.
     """
     command = [sys.executable, "-m", module, *arguments]
-    # _end_with_parent takes no lock, which is what makes preexec_fn unsafe among threads.
+    # end_with_parent takes no lock, which is what makes preexec_fn unsafe among threads.
     with (
-        subprocess.Popen(command, preexec_fn=_end_with_parent) as child,  # noqa: PLW1509
+        subprocess.Popen(command, preexec_fn=end_with_parent) as child,  # noqa: PLW1509
         _exit_on_termination(),
     ):
         try:
@@ -35,7 +35,7 @@ def run_module(module: str, arguments: Sequence[str] = ()) -> int:
     return 128 - status if status < 0 else status
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """In the child: be terminated when the parent is gone, were it by `kill -9` (Linux alone)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 
@@ -13,17 +12,17 @@ KILLED = 128
 """Exit statuses above it tell the signal that ended a process."""
 
 
-def prepare_source(source: str, command: str | None) -> None:
+def prepare_source(source: str, command: str | None, workers: int = 1) -> None:
     """Run `python -m command` as a child process unless the dataset folder `source` is complete.
 
     The command is a `beam_jobs` one: it goes on where an earlier, stopped run of it was.
 
     Raises:
-        UserError: the job failed.
+        UserError: the job failed; or this is one of several `workers`, which cannot all run it.
     """
     if command is None or (Path(source) / "COMPLETED").exists():
         return
-    if "TF_CONFIG" in os.environ:
+    if workers > 1:
         raise UserError(
             f"{source} is not there yet, and several workers cannot all make it: first run "
             f"python -m {command}"

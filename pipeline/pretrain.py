@@ -11,6 +11,7 @@ from pipeline.check_config import check_config
 from pipeline.config import PretrainConfig
 from pipeline.prepare import prepare_source
 from pipeline.tensorflow_startup import import_tensorflow
+from pipeline.training.cluster import cluster_of
 
 PROG = "python -m pipeline.pretrain"
 DEFAULT_CONFIG = "configs/quickstart.yaml"
@@ -20,7 +21,9 @@ def main() -> int:
     """Run the command; returns the exit status."""
     config = cli.parse(PretrainConfig, prog=PROG, default_config=DEFAULT_CONFIG)
     check_config(config)
-    prepare_source(config.data.source, config.data.prepare)
+    cluster = cluster_of(config)
+    workers = len(cluster.workers) if cluster else 1
+    prepare_source(config.data.source, config.data.prepare, workers)
     import_tensorflow()
     from pipeline.training.run import run
 

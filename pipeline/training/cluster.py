@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.config import PretrainConfig
 from pipeline.errors import UserError
 
 SLURM_FIRST_PORT = 12_000
@@ -41,6 +43,13 @@ class Cluster:
             f"worker {self.index} of {len(self.workers)} ({self.workers[self.index]}), "
             f"from {self.source}"
         )
+
+
+def cluster_of(config: PretrainConfig) -> Cluster | None:
+    """The cluster that a run of `config` in this process belongs to; raises as `find_cluster`."""
+    if config.strategy not in ("auto", "multi_worker"):
+        return None
+    return find_cluster(config.workers, config.worker_index, os.environ)
 
 
 def find_cluster(

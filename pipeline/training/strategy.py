@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import tensorflow as tf
 
 from pipeline.config import PretrainConfig
 from pipeline.errors import UserError
-from pipeline.training.cluster import Cluster, find_cluster
+from pipeline.training.cluster import Cluster, cluster_of
 from pipeline.training.tpu import local_tpu_devices, tpu_strategy
 
 BFLOAT16_COMPUTE_CAPABILITY = (8, 0)  # NVIDIA Ampere and later
@@ -20,9 +18,7 @@ def make_strategy(config: PretrainConfig) -> tf.distribute.Strategy:
     Raises:
         UserError: the machine lacks what the strategy needs.
     """
-    cluster = None
-    if config.strategy in ("auto", "multi_worker"):
-        cluster = find_cluster(config.workers, config.worker_index, os.environ)
+    cluster = cluster_of(config)
     name = _detect(cluster) if config.strategy == "auto" else config.strategy
     if name == "tpu":
         return tpu_strategy(config.tpu, config.tpu_zone, config.tpu_project)

@@ -30,10 +30,9 @@ def test_a_job_that_fails_is_an_error(tmp_path):
         prepare_source(str(tmp_path / "x"), "beam_jobs.write_digits --no_such_option 1")
 
 
-def test_workers_of_a_cluster_are_told_to_make_the_dataset_first(tmp_path, monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", "{}")
+def test_workers_of_a_cluster_are_told_to_make_the_dataset_first(tmp_path):
     with pytest.raises(UserError, match=r"first run python -m beam_jobs.write_digits"):
-        prepare_source(str(tmp_path / "x"), "beam_jobs.write_digits")
+        prepare_source(str(tmp_path / "x"), "beam_jobs.write_digits", workers=2)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])

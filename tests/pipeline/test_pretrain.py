@@ -197,7 +197,6 @@ def test_an_option_that_an_architecture_lacks_is_named(config, change):
         ({"resume": "nowhere"}, "no checkpoint in nowhere/checkpoints"),
         ({"init_from": "nowhere.keras"}, "nowhere.keras is not a file"),
         ({"strategy": "tpu"}, "no TPU"),
-        ({"strategy": "multi_worker"}, "TF_CONFIG is not set"),
         ({"data__train_split": "trian"}, "no split trian"),
         ({"data__image_size": 20}, "not a multiple of the patch"),
         ({"model__variant": "Q/8"}, "Q"),
