@@ -72,5 +72,7 @@ def _sample_window(shape: tf.Tensor, min_area: float, seed: tf.Tensor) -> tf.Ten
 
 
 def _resize(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    resized = tf.image.resize(image, size)  # bilinear, not antialiased: as big_vision trains
+    # Bilinear, not antialiased: as big_vision trains. In float32, for which TensorFlow has vector
+    # code; the values are the same.
+    resized = tf.image.resize(tf.cast(image, tf.float32), size)
     return tf.ensure_shape(resized, [*size, 3])

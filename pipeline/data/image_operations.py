@@ -21,7 +21,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 def autocontrast(image: tf.Tensor) -> tf.Tensor:
     """Stretch each channel to [0, 255]; a channel of one value stays."""
-    rows = _rows(image)
+    rows = tf.cast(_rows(image), tf.float32)
     low = _per_channel(tf.reduce_min, rows)
     high = _per_channel(tf.reduce_max, rows)
     stretch = high > low
@@ -29,9 +29,7 @@ def autocontrast(image: tf.Tensor) -> tf.Tensor:
     offset = tf.where(stretch, -low * scale, 0.0)
     width = image.shape[1]
     # The smallest nudge against 254.99999: the result is cut, not rounded, as Pillow's is.
-    stretched = tf.cast(rows, tf.float32) * tf.tile(scale, [width]) + tf.tile(
-        offset + 1e-3, [width]
-    )
+    stretched = rows * tf.tile(scale, [width]) + tf.tile(offset + 1e-3, [width])
     return tf.reshape(_to_uint8(stretched), image.shape)
 
 
@@ -84,9 +82,12 @@ def solarize_add(image: tf.Tensor, addition: int) -> tf.Tensor:
 
 def color(image: tf.Tensor, factor: float) -> tf.Tensor:
     """Away from gray (`factor` above 1) or towards it (0: gray)."""
-    pixels = tf.reshape(tf.cast(image, tf.float32), [-1, 3])
+    # As many pixels in one row as divide the image, up to four: products of 3×3 matrices are slow.
+    together = math.gcd(4, image.shape[0] * image.shape[1])
     mix = factor * np.eye(3) + (1 - factor) * np.outer(LUMA, np.ones(3))
-    return tf.reshape(_to_uint8(tf.matmul(pixels, tf.constant(mix, tf.float32))), image.shape)
+    mix = tf.constant(np.kron(np.eye(together), mix), tf.float32)
+    pixels = tf.reshape(tf.cast(image, tf.float32), [-1, 3 * together])
+    return tf.reshape(_to_uint8(tf.matmul(pixels, mix)), image.shape)
 
 
 def contrast(image: tf.Tensor, factor: float) -> tf.Tensor:
