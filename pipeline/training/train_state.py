@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import keras
 import tensorflow as tf
 
 from pipeline.config import OptimConfig
-from pipeline.training.adamw import AdamW
+from pipeline.training.optimizers import make_optimizer
+from pipeline.training.optimizers.weight_rules import weight_rules
 
 
 class TrainState:
@@ -19,7 +20,7 @@ class TrainState:
 
     Attributes:
         model: the model that is trained.
-        optimizer: its moments.
+        optimizer: with its slots, such as moments.
         ema: moving averages of the trainable weights, in their order; empty without `ema_decay`.
         step: int64, updates finished.
         seed: int64, of the run: a checkpoint made with another seed belongs to another run.
@@ -33,12 +34,14 @@ class TrainState:
         seed: int,
         ema_decay: float | None = None,
     ):
-        """Make the moments and averages of `model`'s trainable weights."""
-        weights = model.trainable_variables
+        """Make the slots and averages of `model`'s trainable weights.
+
+        Raises:
+            UserError: `optim` asks for what the model does not have.
+        """
         self.model = model
-        self.variables = [weight.value for weight in weights]
-        decayed = [weight.path.endswith("/kernel") for weight in weights]
-        self.optimizer = AdamW(self.variables, decayed, optim)
+        self.variables = [weight.value for weight in model.trainable_variables]
+        self.optimizer = make_optimizer(self.variables, weight_rules(model, optim), optim)
         self._ema_step = 1.0 - (ema_decay or 0.0)
         self.ema: list[tf.Variable] = []
         if ema_decay is not None:
@@ -46,24 +49,33 @@ class TrainState:
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.seed = tf.Variable(seed, dtype=tf.int64, trainable=False, name="seed")
 
-    def trackable(self) -> tf.train.Checkpoint:
-        """The state as one checkpoint object; weights go by their paths."""
+    def trackable(
+        self, replaced: Callable[[tf.Variable], tf.Variable] = lambda variable: variable
+    ) -> tf.train.Checkpoint:
+        """The state as one checkpoint object; weights go by their paths.
+
+        Args:
+            replaced: gives what stands for each variable, such as a copy.
+        """
         weights = self.model.trainable_variables
         paths = [weight.path for weight in weights]
         if len(set(paths)) < len(paths):
             raise ValueError(f"weights of {self.model.name} share a path: {sorted(paths)}")
-        slots = {
-            "first_moment": self.optimizer.first_moments,
-            "second_moment": self.optimizer.second_moments,
-            "ema": self.ema,
+        tables: dict[str, dict[str, tf.Variable]] = {
+            "ema": dict(zip(paths, self.ema, strict=False))
         }
-        tables = {name: dict(zip(paths, slot, strict=False)) for name, slot in slots.items()}
+        for path, slots in zip(paths, self.optimizer.slots, strict=True):
+            for name, slot in slots.items():
+                tables.setdefault(name, {})[path] = slot
         # Not `variables`: those hold the states of random generators, which the step passes by.
         tables["model"] = {weight.path: weight.value for weight in self.model.weights}
         return tf.train.Checkpoint(
-            step=self.step,
-            seed=self.seed,
-            **{name: _Table(table) for name, table in tables.items()},
+            step=replaced(self.step),
+            seed=replaced(self.seed),
+            **{
+                name: _Table({path: replaced(variable) for path, variable in table.items()})
+                for name, table in tables.items()
+            },
         )
 
     def update_ema(self) -> None:

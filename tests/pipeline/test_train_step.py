@@ -39,10 +39,8 @@ def train(config, strategy, jit_compile=False, policy="float32"):
     return weights | averages, rows
 
 
-def assert_same(found, expected, tolerance, metrics_tolerance=1e-4, leave_out=""):
+def assert_same(found, expected, tolerance, metrics_tolerance=1e-4):
     for name, value in expected[0].items():
-        if leave_out and name.endswith(leave_out):
-            continue
         np.testing.assert_allclose(found[0][name], value, atol=tolerance, err_msg=name)
     for found_row, row in zip(found[1], expected[1], strict=True):
         assert found_row == pytest.approx(row, rel=metrics_tolerance)
@@ -65,29 +63,6 @@ def test_weights_are_the_same_on_one_and_several_replicas(config, change, replic
     config = change(config, **fields)
     one = train(change(config, accumulate=1), mirrored_strategy(1))
     assert_same(train(config, mirrored_strategy(replicas)), one, 1e-5)
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"optim__optimizer": "sgd", "optim__peak_lr": 0.1, "optim__layer_decay": 0.5},
-        {"optim__optimizer": "adafactor", "model__width": 32, "optim__head_weight_decay": 1.0},
-    ],
-    ids=["sgd", "adafactor"],
-)
-def test_each_optimizer_gives_the_same_weights_on_two_replicas(config, change, fields):
-    config = change(config, **fields)
-    one = train(config, mirrored_strategy(1))
-    two = train(change(config, accumulate=2), mirrored_strategy(2))
-    # Adafactor makes full steps of the rounding errors that are the gradient of the keys' bias.
-    assert_same(two, one, 1e-5, leave_out="qkv/bias")
-
-
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "adafactor"])
-def test_moments_in_bfloat16_agree_on_two_replicas_within_its_precision(config, change, optimizer):
-    config = change(config, optim__optimizer=optimizer, optim__moment_dtype="bfloat16")
-    one = train(config, mirrored_strategy(1))
-    assert_same(train(config, mirrored_strategy(2)), one, 1e-3, 1e-2, leave_out="qkv/bias")
 
 
 def test_bfloat16_replicas_agree_within_its_precision(config):

@@ -1,0 +1,131 @@
+"""What every optimiser shares: it takes gradients that are already summed over the replicas.
+
+So what comes between the sum and the update (clipping, checks) sees the gradient of the whole
+global batch. Keras' optimisers sum again, and clip before that.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import partial
+from typing import TypeAlias
+
+import tensorflow as tf
+
+from pipeline.config import OptimConfig
+from pipeline.training.optimizers.weight_rules import WeightRule
+
+Slots: TypeAlias = dict[str, tf.Variable]
+Scalars: TypeAlias = dict[str, tf.Tensor]
+
+
+class Optimizer(ABC):
+    """Updates variables in place, with decoupled weight decay (Loshchilov & Hutter 2019):
+
+        rate ← learning_rate · rule.rate_scale
+        variable ← variable · (1 − rate · rule.weight_decay)
+
+    and then what the subclass does at that `rate`. Create it under the strategy's scope.
+
+    Attributes:
+        variables: what it updates.
+        slots: of each variable, what the optimiser remembers of it, by name.
+    """
+
+    def __init__(
+        self,
+        variables: Sequence[tf.Variable],
+        rules: Sequence[WeightRule],
+        config: OptimConfig,
+    ):
+        """Make the slots of `variables`; `rules` are theirs, in the same order."""
+        self._config = config
+        self._rules = list(rules)
+        self.variables = list(variables)
+        self.slots = [self._make_slots(variable) for variable in self.variables]
+
+    @abstractmethod
+    def _make_slots(self, variable: tf.Variable) -> Slots:
+        """What to remember of `variable`."""
+
+    def _scalars(self, count: tf.Tensor) -> Scalars:
+        """Numbers that all variables share in update `count` (float32, from 1)."""
+        return {}
+
+    @abstractmethod
+    def _update(
+        self,
+        variable: tf.Variable,
+        slots: Slots,
+        gradient: tf.Tensor,
+        rate: tf.Tensor,
+        scalars: Scalars,
+    ) -> None:
+        """Move one variable, on one device, by its gradient."""
+
+    def apply(
+        self,
+        gradients: Sequence[tf.Tensor],
+        learning_rate: tf.Tensor,
+        step: tf.Tensor,
+        condition: tf.Tensor | None = None,
+    ) -> None:
+        """Update the variables, from within a replica.
+
+        Args:
+            gradients: of the global batch: the same on every replica.
+            learning_rate: float32 scalar.
+            step: updates finished before this one, integer scalar.
+            condition: bool scalar, the same on every replica; where it is false nothing changes.
+                None: update.
+        """
+        scalars = self._scalars(tf.cast(step + 1, tf.float32)) | {"learning_rate": learning_rate}
+        replica = tf.distribute.get_replica_context()
+        replica.merge_call(self._update_all, args=(list(gradients), scalars, condition))
+
+    def _update_all(
+        self,
+        strategy: tf.distribute.Strategy,
+        gradients: Sequence[tf.Tensor],
+        scalars: Scalars,
+        condition: tf.Tensor | None,
+    ) -> None:
+        everything = zip(self.variables, self.slots, gradients, self._rules, strict=True)
+        for variable, slots, gradient, rule in everything:
+            update = partial(self._update_variable, rule)
+            arguments = (slots, gradient, scalars, condition)
+            strategy.extended.update(variable, update, args=arguments, group=False)
+
+    def _update_variable(
+        self,
+        rule: WeightRule,
+        variable: tf.Variable,
+        slots: Slots,
+        gradient: tf.Tensor,
+        scalars: Scalars,
+        condition: tf.Tensor | None,
+    ) -> None:
+        def update() -> None:
+            rate = scalars["learning_rate"]
+            if rule.rate_scale != 1.0:
+                rate *= rule.rate_scale
+            if rule.weight_decay:
+                variable.assign_sub(variable * (rate * rule.weight_decay))
+            self._update(variable, slots, gradient, rate, scalars)
+
+        if condition is None:
+            update()
+        else:
+            tf.cond(condition, update, lambda: None)
+
+
+def make_slot(
+    variable: tf.Variable,
+    name: str,
+    shape: Sequence[int] | None = None,
+    dtype: tf.DType = tf.float32,
+) -> tf.Variable:
+    """Zeros of `shape`, by default that of `variable`."""
+    zeros = tf.zeros(variable.shape if shape is None else shape, dtype)
+    return tf.Variable(zeros, trainable=False, name=f"{variable.name.split(':')[0]}/{name}")
