@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pipeline.config import PretrainConfig
 from pipeline.errors import UserError
 from pipeline.training.cluster import cluster_of
@@ -23,8 +25,10 @@ def check_config(config: PretrainConfig) -> None:
         "log.every_steps",
         "data.shuffle_window",
         "data.eval_resize",
+        "data.service_workers",
         "optim.clip_norm",
         "optim.rsqrt_timescale",
+        "optim.sam_rho",
     ):
         value = _field(config, name)
         if value is not None and value <= 0:
@@ -60,8 +64,11 @@ def check_config(config: PretrainConfig) -> None:
     if config.transfer and not config.export:
         raise UserError("transfer evaluates the export: set export=true, or transfer=null")
     _check_workers(config)
+    _check_service(config)
     if config.optim.layer_decay is not None and not 0 < config.optim.layer_decay <= 1:
         raise UserError(f"optim.layer_decay is {config.optim.layer_decay}: choose from (0, 1]")
+    if config.objective == "masked_patches":
+        _check_masked_patches(config)
     if not 0 < config.data.min_crop_area <= 1:
         raise UserError(f"data.min_crop_area is {config.data.min_crop_area}: choose from (0, 1]")
     if min(config.data.height_width) < 1:
@@ -79,6 +86,30 @@ def _check_workers(config: PretrainConfig) -> None:
             "this with srun in a Slurm job of several tasks; on one machine use "
             "`python -m pipeline.launch_local`"
         )
+
+
+def _check_service(config: PretrainConfig) -> None:
+    service = config.data.service
+    if service is not None and not re.fullmatch(r"grpc://[^/:]+:\d+", service):
+        raise UserError(f"data.service is {service}: give grpc://host:port of the dispatcher")
+
+
+def _check_masked_patches(config: PretrainConfig) -> None:
+    share = config.masked_patches.corrupted_share
+    if not 0 < share < 1:
+        raise UserError(f"masked_patches.corrupted_share is {share}: choose from (0, 1)")
+    for name, is_set in {
+        "label_smoothing": config.label_smoothing > 0,
+        "class_weights": config.class_weights != "none",
+        "loss": config.loss != "softmax",
+        "data.mixup_alpha or data.cutmix_alpha": config.data.mixes_images,
+        "optim.layer_decay": config.optim.layer_decay is not None,
+        "init_from": config.init_from is not None,
+    }.items():
+        if is_set:
+            raise UserError(f"objective=masked_patches does not go with {name}: leave it out")
+    if config.masked_patches.target == "pixels" and config.checkpoint.keep_best == "eval/accuracy":
+        raise UserError("masked_patches.target=pixels has no accuracy: keep_best=eval/loss")
 
 
 def _field(config: PretrainConfig, name: str) -> float | int | None:

@@ -58,6 +58,13 @@ class DataConfig:
     box of another is pasted in; 0: no CutMix. With MixUp too, each step does one of both."""
     shuffle_window: int = 8192
     """Encoded images held in memory for shuffling. The dataset folder is shuffled as written."""
+    service: str | None = None
+    """grpc://host:port of the dispatcher of a tf.data service (`python -m pipeline.data_service`),
+    whose workers decode and augment the training images where this host's CPUs are too slow. The
+    batches are the same, bit for bit, in the same order; each worker reads all files. null: none.
+    """
+    service_workers: int = 1
+    """Workers of that service."""
 
     @property
     def height_width(self) -> tuple[int, int]:
@@ -189,6 +196,21 @@ class OptimConfig:
     from the head down to the patch embedding, such as 0.75; null: the same rate everywhere."""
     clip_norm: float | None = 1.0
     """Largest global norm of the gradient of the whole global batch; null: no clipping."""
+    sam_rho: float | None = None
+    """Sharpness-aware minimisation (arXiv 2106.01548): the gradient is that at the weights moved by
+    this distance to where the loss is higher, such as 0.2. Each step takes twice the time. null:
+    off."""
+
+
+@dataclass
+class MaskedPatchesConfig:
+    """Masked patch prediction, where it is the objective."""
+
+    target: Literal["mean_color", "downsampled", "pixels"] = "mean_color"
+    """What is predicted of a corrupted patch: its mean colour, one of 512; the colours of its 4×4
+    parts; or all pixels, by L2 regression."""
+    corrupted_share: float = 0.5
+    """Share of the patches that is corrupted, in (0, 1)."""
 
 
 @dataclass
@@ -241,6 +263,10 @@ class PretrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    objective: Literal["classify", "masked_patches"] = "classify"
+    """What is learnt: the labels, or, without labels, what is in corrupted patches (paper, appendix
+    B.1.2). The export of the latter is the encoder under a head of zeros, for fine-tuning."""
+    masked_patches: MaskedPatchesConfig = field(default_factory=MaskedPatchesConfig)
     steps: int | None = None
     """Optimiser steps; give this or `epochs`."""
     epochs: float | None = None
@@ -253,6 +279,9 @@ class PretrainConfig:
     """Softmax, or per-class sigmoid, cross-entropy."""
     label_smoothing: float = 0.0
     """Share of the target that is spread over all classes, in [0, 1)."""
+    class_weights: Literal["none", "auto"] = "none"
+    """auto: an example's training loss counts in inverse proportion to the frequency of its class,
+    1 on average. The labels of the training split are counted once."""
     ema_decay: float | None = None
     """Decay of a moving average of the weights, such as 0.9999, which is then what is evaluated
     and exported; null: none."""
@@ -274,9 +303,9 @@ class PretrainConfig:
     """Google Cloud zone of the named TPU; null: that of this VM."""
     tpu_project: str | None = None
     """Google Cloud project of the named TPU; null: that of this VM."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Compute type. auto: bfloat16 on TPUs and on GPUs that have it, otherwise float32. Weights
-    are float32 always."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Compute type. auto: bfloat16 on TPUs and on GPUs that have it, otherwise float32. float16 is
+    for older GPUs: the loss is scaled dynamically. Weights are float32 always."""
     jit_compile: Literal["auto", "true", "false"] = "auto"
     """Compile the forward and backward pass with XLA. auto: on TPUs and GPUs, not on CPUs."""
     seed: int = 0

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if config.workers is not None or config.strategy not in ("auto", "multi_worker"):
         raise UserError("launch_local sets strategy, workers and worker_index itself: leave them")
-    addresses = ",".join(f"127.0.0.1:{port}" for port in _free_ports(launch.workers))
+    addresses = ",".join(f"127.0.0.1:{port}" for port in free_ports(launch.workers))
     command = [sys.executable, "-m", "pipeline.pretrain", *options]
     command += ["--strategy", "multi_worker", "--workers", addresses]
     check_config(config)
@@ -97,7 +97,8 @@ def _gpus(environment: Mapping[str, str]) -> list[str]:
     return [str(index) for index, _ in enumerate(files)]
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listened on a moment ago."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for opened in sockets:

@@ -9,6 +9,7 @@ from pipeline.data import augment
 from pipeline.data.eval_batches import no_autoshard
 from pipeline.data.preprocess import to_model_range
 from pipeline.data.rand_augment import rand_augment
+from pipeline.data.service import served_batches
 from pipeline.data.source import Split
 from pipeline.data.train_order import EpochOrder
 
@@ -52,8 +53,17 @@ def train_batches(
     records = order.dataset(start_step, host, num_hosts)
     if config.mixes_images:
         records = _pairs_together(records, order, num_hosts)
-    views = records.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    batches = views.batch(replica_batch_size, drop_remainder=True)
+    if config.service:
+        batches = served_batches(
+            records,
+            view,
+            replica_batch_size,
+            service=config.service,
+            workers=config.service_workers,
+        )
+    else:
+        views = records.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        batches = views.batch(replica_batch_size, drop_remainder=True)
     return batches.with_options(no_autoshard()).prefetch(tf.data.AUTOTUNE)
 
 

@@ -64,6 +64,15 @@ class EpochOrder:
         """Records that one stream permutes at a time."""
         return max(1, self.shuffle_window // self.streams)
 
+    def check_hosts(self, num_hosts: int) -> None:
+        """Raise a ValueError where the streams cannot be dealt evenly to the hosts."""
+        if self.streams % num_hosts:
+            raise ValueError(
+                f"{self.streams} input streams (from {len(self.files)} files and batch_size "
+                f"{self.batch_size}) cannot be shared by {num_hosts} hosts: build the dataset with "
+                f"at least {num_hosts} shards and choose a batch_size that {num_hosts} divides"
+            )
+
     def dataset(self, start_step: int, host: int = 0, num_hosts: int = 1) -> tf.data.Dataset:
         """The records one host reads from `start_step` on, without end.
 
@@ -74,12 +83,7 @@ class EpochOrder:
         Raises:
             ValueError: the streams cannot be dealt evenly to the hosts.
         """
-        if self.streams % num_hosts:
-            raise ValueError(
-                f"{self.streams} input streams (from {len(self.files)} files and batch_size "
-                f"{self.batch_size}) cannot be shared by {num_hosts} hosts: build the dataset with "
-                f"at least {num_hosts} shards and choose a batch_size that {num_hosts} divides"
-            )
+        self.check_hosts(num_hosts)
         first_epoch, step_in_epoch = divmod(start_step, self.steps_per_epoch)
         done = step_in_epoch * self.batch_size // self.streams
         own_streams = tf.data.Dataset.range(host, self.streams, num_hosts)

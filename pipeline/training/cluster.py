@@ -111,8 +111,7 @@ def _expand_range(text: str) -> list[str]:
 
 
 def _from_option(text: str, index: int | None) -> Cluster:
-    workers = [worker.strip() for worker in text.split(",")]
-    _check_addresses(workers, "--workers")
+    workers = split_addresses(text, "--workers")
     if index is None:
         names = _names_of_this_machine()
         own = [i for i, worker in enumerate(workers) if worker.rpartition(":")[0] in names]
@@ -194,6 +193,13 @@ def _expand_counts(text: str) -> list[int]:
             raise ValueError(f"tasks per node {text!r}")
         counts += [int(match[1])] * int(match[2] or 1)
     return counts
+
+
+def split_addresses(text: str, source: str) -> list[str]:
+    """Addresses of `host:port,host:port`; a UserError that names `source` where they cannot be."""
+    addresses = [address.strip() for address in text.split(",")]
+    _check_addresses(addresses, source)
+    return addresses
 
 
 def _check_addresses(workers: Sequence[str], source: str) -> None:

@@ -17,6 +17,16 @@ from pipeline.errors import UserError
 
 def check_batch_sizes(config: PretrainConfig, split: Split, replicas: int) -> None:
     """Raise a UserError where a global batch cannot be divided, or is larger than the split."""
+    check_divisible(config, replicas)
+    if split.num_examples < config.batch_size:
+        raise UserError(
+            f"batch_size {config.batch_size} is larger than the {split.num_examples} images of "
+            f"split {split.name}: choose a smaller one"
+        )
+
+
+def check_divisible(config: PretrainConfig, replicas: int) -> None:
+    """Raise a UserError where a global batch cannot be divided among replicas and microbatches."""
     parts = replicas * config.accumulate
     if config.batch_size % parts:
         raise UserError(
@@ -29,10 +39,10 @@ def check_batch_sizes(config: PretrainConfig, split: Split, replicas: int) -> No
             f"eval_batch_size {config.eval_batch_size} is not divisible by {replicas} replicas: "
             f"choose a multiple of {replicas}"
         )
-    if split.num_examples < config.batch_size:
+    if config.data.mixes_images and config.batch_size // parts % 2:
         raise UserError(
-            f"batch_size {config.batch_size} is larger than the {split.num_examples} images of "
-            f"split {split.name}: choose a smaller one"
+            f"MixUp and CutMix mix pairs: batch_size {config.batch_size} gives {replicas} replicas "
+            f"× accumulate {config.accumulate} an odd number each: choose a multiple of {2 * parts}"
         )
 
 

@@ -1,0 +1,76 @@
+"""One server of a tf.data service that decodes for others.
+
+`python -m pipeline.data_service --help`.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Literal
+
+from pipeline import cli
+from pipeline.tensorflow_startup import import_tensorflow
+from pipeline.training.cluster import find_cluster, split_addresses
+
+PROG = "python -m pipeline.data_service"
+
+
+@dataclass
+class DataServiceConfig:
+    """Start one server of a tf.data service, for the run's option data.service: one dispatcher,
+    and workers on machines with CPUs to spare. Give all the same addresses. The workers read the
+    dataset under the same path as the run. Ends on Ctrl-C or SIGTERM."""
+
+    role: Literal["dispatcher", "worker"]
+    """What this process is."""
+    dispatcher: str
+    """host:port of the dispatcher."""
+    workers: str
+    """host:port,host:port of all workers: which batches a worker makes follows from its place."""
+    worker_index: int | None = None
+    """Place of this worker in `workers`, from 0; null: that of this machine's name."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0 once it was told to end."""
+    config = cli.parse(DataServiceConfig, argv, prog=PROG)
+    split_addresses(config.dispatcher, "--dispatcher")
+    workers = split_addresses(config.workers, "--workers")
+    own = config.dispatcher
+    if config.role == "worker":
+        cluster = find_cluster(config.workers, config.worker_index, {})
+        assert cluster is not None
+        own = cluster.workers[cluster.index]
+    import_tensorflow()
+    from tensorflow.data.experimental import service
+
+    port = int(own.rpartition(":")[2])
+    ended = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        ended.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    if config.role == "dispatcher":
+        server = service.DispatchServer(
+            service.DispatcherConfig(port=port, worker_addresses=workers)
+        )
+    else:
+        server = service.WorkerServer(
+            service.WorkerConfig(
+                dispatcher_address=config.dispatcher, worker_address=own, port=port
+            )
+        )
+    print(f"{config.role} at {own}, of {len(workers)} workers", flush=True)
+    ended.wait()
+    del server
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run_main(main)

@@ -1,0 +1,130 @@
+"""All checks: of a run that has not started, and as the first step of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+
+from pipeline.config import PretrainConfig
+from pipeline.data.source import Source, open_source
+from pipeline.errors import UserError
+from pipeline.preflight.check import Check
+from pipeline.preflight.config import PreflightConfig
+from pipeline.preflight.devices import check_batch, check_devices, check_precision, check_workers
+from pipeline.preflight.machine import Machine, look_at_machine
+from pipeline.preflight.memory import check_memory, checkpoint_bytes, slot_bytes
+from pipeline.preflight.software import check_wheel, installed_wheels
+from pipeline.preflight.storage import check_split, check_workdir, missing_dataset
+from pipeline.training.inputs import check_batch_sizes, training_order
+from pipeline.training.objectives import build_objective_model
+from pipeline.training.strategy import policy_on
+
+CLASSES = 1000
+"""Taken where the dataset is not there to count them."""
+
+
+def preflight(config: PreflightConfig) -> list[Check]:
+    """Check a run without starting it; no weight is allocated, and nothing written.
+
+    Raises:
+        UserError: a configuration that cannot be, whatever the machine.
+    """
+    machine = look_at_machine(config)
+    driver = Path("/dev/nvidiactl").exists()
+    checks = [
+        check_wheel(installed_wheels(), machine.device, nvidia_driver=driver),
+        check_devices(machine, config),
+    ]
+    if machine.cluster:
+        checks.append(check_workers(machine.cluster))
+    replicas = config.replicas or machine.replicas
+    if replicas is None:
+        found = "the number of TPU devices is not known before the TPU is started"
+        checks.append(Check("batch", "not checked", found, "give --replicas"))
+        replicas = 1
+    else:
+        checks.append(check_batch(config, replicas, machine.device))
+    checks.append(check_precision(config, machine.device))
+    source, of_dataset = _look_at_dataset(config, machine, replicas)
+    checks += of_dataset
+    policy = "float32"
+    if checks[-len(of_dataset) - 1].status != "error":
+        policy = policy_on(machine.device, config)
+    with keras.StatelessScope(initialize_variables=False):
+        model = build_objective_model(config, source.num_classes if source else CLASSES, policy)
+    checks.append(_check_workdir(model, config, slot_bytes(model, config.optim)))
+    device_bytes = machine.device_bytes
+    if config.device_memory is not None:
+        device_bytes = int(config.device_memory * 1e9)
+    checks.append(
+        check_memory(
+            model,
+            config,
+            replicas=replicas,
+            compute_bytes=compute_bytes(policy),
+            device_bytes=device_bytes,
+        )
+    )
+    return checks
+
+
+def check_start(
+    config: PretrainConfig, source: Source, model: keras.Model, *, replicas: int, policy: str
+) -> list[Check]:
+    """The checks that a run makes before its first step, in a fraction of a second.
+
+    Args:
+        config: of the run.
+        source: its dataset, as this host sees it.
+        model: what it trains.
+        replicas: of all workers.
+        policy: Keras dtype policy of `model`.
+    """
+    data = config.data
+    names = [data.train_split, *([data.eval_split] if data.eval_split else [])]
+    return [
+        *(check_split(source.split(name)) for name in names),
+        _check_workdir(model, config, slot_bytes(model, config.optim)),
+        check_memory(
+            model,
+            config,
+            replicas=replicas,
+            compute_bytes=compute_bytes(policy),
+            device_bytes=look_at_machine(config).device_bytes,
+        ),
+    ]
+
+
+def compute_bytes(policy: str) -> int:
+    """Bytes of a number in the compute type of a Keras dtype policy."""
+    return 4 if policy == "float32" else 2
+
+
+def _look_at_dataset(
+    config: PretrainConfig, machine: Machine, replicas: int
+) -> tuple[Source | None, list[Check]]:
+    data = config.data
+    try:
+        source = open_source(
+            data.source, data.data_dir, image_key=data.image_key, label_key=data.label_key
+        )
+    except UserError as error:
+        return None, [missing_dataset(error, data.prepare)]
+    try:
+        train_split = source.split(data.train_split)
+        splits = [train_split]
+        if data.eval_split:
+            splits.append(source.split(data.eval_split))
+        check_batch_sizes(config, train_split, replicas)
+        workers = len(machine.cluster.workers) if machine.cluster else 1
+        training_order(config, train_split).check_hosts(workers)
+    except (UserError, ValueError) as error:
+        return source, [Check("dataset", "error", str(error))]
+    return source, [check_split(split) for split in splits]
+
+
+def _check_workdir(model: keras.Model, config: PretrainConfig, slots: int) -> Check:
+    # A new checkpoint is written before the oldest is deleted.
+    kept = config.checkpoint.keep + 1 + (config.checkpoint.keep_best is not None)
+    return check_workdir(config.workdir, checkpoint_bytes(model, config, slots), kept)
