@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from pipeline.training.checkpoint import DAMAGED, write_checkpoint
+from pipeline.training.checkpoint import DAMAGED
+from pipeline.training.checkpoint_writer import CheckpointWriter
 from pipeline.training.train_state import TrainState
 
 
@@ -14,6 +15,9 @@ class BestCheckpoint:
     """Keeps one checkpoint, with the value that made it the best.
 
     The value is a variable of the checkpoint itself: the two cannot disagree after a kill.
+
+    Attributes:
+        value: of the best evaluation; None before the first one.
     """
 
     def __init__(self, state: TrainState, folder: str, metric: str, write: bool = True):
@@ -29,27 +33,28 @@ class BestCheckpoint:
         self._metric = metric
         self._sign = -1.0 if metric.endswith("loss") else 1.0
         name = "best_" + metric.replace("/", "_")
-        self._value = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-        checkpoint = state.trackable()
-        setattr(checkpoint, name, self._value)
-        self._manager = tf.train.CheckpointManager(checkpoint, folder, max_to_keep=1)
-        self._write = write
-        self.value = _stored_value(self._manager.latest_checkpoint, name)
+        self._name = name
+        self._writer = CheckpointWriter(state, folder, keep=1) if write else None
+        self.value = _stored_value(tf.train.latest_checkpoint(folder), name)
 
     def offer(self, metrics: Mapping[str, float]) -> bool:
         """Save the state if its `metrics` are better than all before; tells whether they are.
 
         Raises:
-            DiskFull: it could not be written; the best one before it is kept.
+            DiskFull: the save before could not be written; the best one before that is kept.
         """
         value = metrics[self._metric]
         if self.value is not None and not self._sign * value > self._sign * self.value:
             return False
         self.value = value
-        if self._write:
-            self._value.assign(value)
-            write_checkpoint(self._manager, int(self._state.step.numpy()))
+        if self._writer:
+            self._writer.save(int(self._state.step.numpy()), **{self._name: value})
         return True
+
+    def wait(self) -> None:
+        """Wait until what was saved is written; raises as `offer`."""
+        if self._writer:
+            self._writer.wait()
 
 
 def _stored_value(path: str | None, name: str) -> float | None:

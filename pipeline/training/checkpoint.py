@@ -12,8 +12,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from pipeline.disk_full import explain_full_disk
-from pipeline.errors import DiskFull, UserError
+from pipeline.errors import UserError
+from pipeline.training.checkpoint_writer import CheckpointWriter
 from pipeline.training.train_state import TrainState
 
 # TensorFlow's reader turns a short file into an IndexError or RuntimeError of Python's.
@@ -23,28 +23,41 @@ DAMAGED = (tf.errors.OpError, IndexError, RuntimeError)
 class Checkpointer:
     """Checkpoints of one run, newest last; a damaged one is passed over for the one before."""
 
-    def __init__(self, state: TrainState, folder: str, keep: int, write: bool = True):
+    def __init__(self, state: TrainState, folder: str, keep: int = 1, write: bool = True):
         """Keep the `keep` newest checkpoints in `folder`; only the chief has `write`."""
         self._state = state
-        self._checkpoint = state.trackable()
-        self._manager = tf.train.CheckpointManager(self._checkpoint, folder, max_to_keep=keep)
+        self._folder = folder
+        self._keep = keep
         self._write = write
+        self._writer: CheckpointWriter | None = None
         self._current: int | None = None  # step of the checkpoint that equals the state
 
     def save(self) -> None:
-        """Write the state as it is now, under the number of its step.
+        """Begin to write the state as it is now, under the number of its step.
 
         Raises:
-            DiskFull: it could not be written; the checkpoints before it are kept.
+            DiskFull: the save before could not be written; the checkpoints before it are kept.
         """
         step = int(self._state.step.numpy())
         if self._write and step != self._current:
-            write_checkpoint(self._manager, step)
+            if self._writer is None:  # a copy of the state: not for one that only reads
+                self._writer = CheckpointWriter(self._state, self._folder, self._keep)
+            self._writer.save(step)
             self._current = step
 
+    def check(self) -> None:
+        """Raise DiskFull as soon as it is known that the last save could not be written."""
+        if self._writer:
+            self._writer.check()
+
+    def wait(self) -> None:
+        """Wait until what was saved is written; raises as `check`."""
+        if self._writer:
+            self._writer.wait()
+
     def steps(self) -> list[int]:
-        """Steps of the checkpoints there are, oldest first."""
-        return [_step_of(path) for path in self._manager.checkpoints]
+        """Steps of the checkpoints that are written, oldest first."""
+        return [_step_of(path) for path in self._paths()]
 
     def restore(self, step: int | None = None) -> int | None:
         """Restore the newest readable checkpoint, or that of `step`.
@@ -55,11 +68,10 @@ class Checkpointer:
         Raises:
             UserError: all are damaged, none is of `step`, or they are of another model.
         """
-        paths = [p for p in self._manager.checkpoints if step is None or _step_of(p) == step]
+        paths = [path for path in self._paths() if step is None or _step_of(path) == step]
         if step is not None and not paths:
             raise UserError(
-                f"no checkpoint of step {step} in {self._manager.directory}: "
-                f"there are {self.steps()}"
+                f"no checkpoint of step {step} in {self._folder}: there are {self.steps()}"
             )
         for path in reversed(paths):
             if self._restore_path(path):
@@ -67,14 +79,18 @@ class Checkpointer:
                 return self._current
         if paths:
             raise UserError(
-                f"every checkpoint in {self._manager.directory} is damaged: restore one from a "
-                f"backup, or choose another workdir to begin anew"
+                f"every checkpoint in {self._folder} is damaged: restore one from a backup, or "
+                f"choose another workdir to begin anew"
             )
         return None
 
+    def _paths(self) -> list[str]:
+        found = tf.train.get_checkpoint_state(self._folder)
+        return list(found.all_model_checkpoint_paths) if found else []
+
     def _restore_path(self, path: str) -> bool:
         try:
-            status = self._checkpoint.restore(path).expect_partial()
+            status = self._state.trackable().restore(path).expect_partial()
             status.assert_existing_objects_matched()
         except DAMAGED as error:
             print(f"checkpoint {path} is damaged ({type(error).__name__}); trying the one before")
@@ -86,24 +102,6 @@ class Checkpointer:
                 f"or another workdir"
             ) from error
         return True
-
-
-def write_checkpoint(manager: tf.train.CheckpointManager, step: int) -> None:
-    """Save under the number `step`; where that fails, leave nothing half-written.
-
-    Raises:
-        DiskFull: there is no space left.
-    """
-    try:
-        with explain_full_disk(f"the checkpoint of step {step}", manager.directory):
-            manager.save(checkpoint_number=step)
-    except DiskFull:
-        prefix = posixpath.join(manager.directory, f"ckpt-{step}")
-        if prefix not in manager.checkpoints:
-            for path in tf.io.gfile.glob([f"{prefix}.*", f"{prefix}_temp"]):
-                remove = tf.io.gfile.rmtree if tf.io.gfile.isdir(path) else tf.io.gfile.remove
-                remove(path)
-        raise
 
 
 def start_state(

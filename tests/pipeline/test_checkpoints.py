@@ -42,6 +42,7 @@ def offer(state, folder, values, metric="eval/accuracy"):
         state.step.assign(step)
         if best.offer({metric: value}):
             better.append(step)
+    best.wait()
     return better
 
 
