@@ -13,7 +13,6 @@ meant to. The fastest of several rounds is shown, for contenders that take turns
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 import time
@@ -25,26 +24,13 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import keras
 import numpy as np
-import PIL.Image
 import tensorflow as tf
 
+from pipeline.benchmarking.photo_like import photo_like
 from pipeline.config import DataConfig
 from pipeline.data.train_batches import training_view
 
 BATCH = 32
-
-
-def photo_like(generator: np.random.Generator) -> bytes:
-    """JPEG of 500×375 pixels, quality 85, whose spectrum falls like that of photographs (1/f)."""
-    height, width = 375, 500
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
-    noise = generator.normal(size=(2, height, width // 2 + 1, 3)).view()
-    spectrum = (noise[0] + 1j * noise[1]) / np.maximum(frequency, 1 / width)[..., None]
-    image = np.fft.irfft2(spectrum, s=(height, width), axes=(0, 1))
-    image = 128 + 55 * image / image.std()
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
 
 
 def contenders(files: list[bytes]) -> dict[str, tf.data.Dataset]:

@@ -1,0 +1,132 @@
+"""Measure speed on this machine: `python -m pipeline.benchmark --help`.
+
+`both` measures a recipe's input alone, its train step alone on synthetic data, and the two
+together, and names the bottleneck and what helps against it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import cli
+from pipeline.benchmarking.config import (
+    ServingBenchmarkConfig,
+    TrainingBenchmarkConfig,
+    check_serving_benchmark,
+    check_training_benchmark,
+)
+from pipeline.check_config import check_config
+from pipeline.errors import UserError
+from pipeline.tensorflow_startup import import_tensorflow
+
+if TYPE_CHECKING:
+    from pipeline.benchmarking.serving_speed import ServingReport
+    from pipeline.benchmarking.training_speed import TrainingReport
+
+PROG = "python -m pipeline.benchmark"
+DEFAULT_CONFIG = "configs/quickstart.yaml"
+USAGE = f"""usage: {PROG} input|step|both|serve [options]
+
+  input   read, decode and augment training images, without training
+  step    train on one synthetic batch again and again
+  both    each alone, then together: names the bottleneck and what helps
+  serve   latency and throughput of an exported model
+
+Each takes --help. The first three measure the recipe that --config names (without it,
+{DEFAULT_CONFIG}); serve takes --model."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    what, *arguments = list(sys.argv[1:] if argv is None else argv) or [""]
+    if what in ("--help", "-h"):
+        print(USAGE)
+        return 0
+    if what not in ("input", "step", "both", "serve"):
+        raise UserError(f"say what to measure first: input, step, both or serve, not {what!r}")
+    prog = f"{PROG} {what}"
+    report: TrainingReport | ServingReport
+    if what == "serve":
+        serving = cli.parse(ServingBenchmarkConfig, arguments, prog=prog)
+        check_serving_benchmark(serving)
+        import_tensorflow()
+        from pipeline.benchmarking.serving_speed import measure_serving
+
+        report = measure_serving(serving)
+        print(_serving_table(report))
+        _write(report.as_dict(), serving.json)
+        return 0
+    config = cli.parse(TrainingBenchmarkConfig, arguments, prog=prog, default_config=DEFAULT_CONFIG)
+    check_training_benchmark(config, what)
+    check_config(config)
+    import_tensorflow()
+    from pipeline.benchmarking.training_speed import measure_training
+
+    report = measure_training(config, what)
+    print(_training_table(report, config))
+    _write(report.as_dict(), config.json)
+    return 0
+
+
+def _training_table(report: TrainingReport, config: TrainingBenchmarkConfig) -> str:
+    machine = report.machine
+    lines = [
+        f"{config.model.variant}, batch {config.batch_size}, {machine.precision}"
+        f"{', XLA' * machine.xla}, {machine.replicas} × {machine.device}, "
+        f"{machine.cores} CPU cores",
+        "",
+        f"{'':12}{'images/s':>10}{'per core':>10}{'ms a batch':>12}{'first batch':>13}",
+    ]
+    for name, speed in (
+        ("input", report.input),
+        ("step", report.step),
+        ("together", report.both),
+    ):
+        if speed is None:
+            continue
+        per_core = f"{speed.images_per_second / machine.cores:,.0f}" if name == "input" else ""
+        lines.append(
+            f"{name:12}{speed.images_per_second:>10,.0f}{per_core:>10}"
+            f"{speed.batch_milliseconds:>12,.1f}{speed.first_batch_seconds:>11,.1f} s"
+        )
+    if report.step and report.training_gflops_per_image:
+        rate = report.step.images_per_second * report.training_gflops_per_image
+        lines += [
+            "",
+            f"step: {rate:,.1f} GFLOP/s ({report.training_gflops_per_image:.3g} an image)",
+        ]
+    if report.bottleneck:
+        lines += ["", f"bottleneck: {report.bottleneck.part} ({report.bottleneck.reason})"]
+        lines += [f"  - {remedy}" for remedy in report.bottleneck.remedies]
+    return "\n".join(lines)
+
+
+def _serving_table(report: ServingReport) -> str:
+    lines = [
+        f"{report.model}, signature {report.signature}, {report.cores} CPU cores",
+        "",
+        f"{'batch':>6}{'p50':>12}{'p95':>12}{'images/s':>10}{'requests':>10}",
+    ]
+    for row in report.latencies:
+        lines.append(
+            f"{row.batch:>6}{row.p50_milliseconds:>9,.1f} ms{row.p95_milliseconds:>9,.1f} ms"
+            f"{row.images_per_second:>10,.1f}{row.requests:>10}"
+        )
+    return "\n".join(lines)
+
+
+def _write(report: dict[str, Any], path: str | None) -> None:
+    if path is None:
+        return
+    try:
+        Path(path).write_text(json.dumps(report, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"json: cannot write {path}: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    cli.run_main(main)

@@ -1,0 +1,1 @@
+"""How fast training input, train step and serving are on this machine."""

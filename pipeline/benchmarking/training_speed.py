@@ -1,0 +1,173 @@
+"""Images per second of the training input, of the train step, and of both together."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from pipeline.benchmarking.bottleneck import Bottleneck, Machine, find_bottleneck
+from pipeline.benchmarking.config import TrainingBenchmarkConfig
+from pipeline.data.source import Split, open_source
+from pipeline.model import build_model
+from pipeline.prepare import prepare_source
+from pipeline.training import strategy as strategies
+from pipeline.training.inputs import check_batch_sizes, distributed_train_batches
+from pipeline.training.train_state import TrainState
+from pipeline.training.train_step import TrainStep, make_train_step
+from vit_keras.flops import model_cost
+
+WARM_UP_BATCHES = 2
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One measurement.
+
+    Attributes:
+        images_per_second: over the whole measurement.
+        batch_milliseconds: mean time of a global batch.
+        first_batch_seconds: until the first batch was done: filling of buffers, tracing, compiling.
+    """
+
+    images_per_second: float
+    batch_milliseconds: float
+    first_batch_seconds: float
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What was measured; None: was not asked for."""
+
+    machine: Machine
+    training_gflops_per_image: float | None
+    """Of forward and backward pass, as `vit_keras.flops` counts them."""
+    input: Speed | None
+    step: Speed | None
+    both: Speed | None
+    bottleneck: Bottleneck | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def measure_training(config: TrainingBenchmarkConfig, what: str) -> TrainingReport:
+    """Measure `what`: "input", "step", or "both" (each alone, then together).
+
+    Raises:
+        UserError: bad input.
+    """
+    strategy = strategies.make_strategy(config)
+    split, num_classes = _open(config)
+    machine = _machine(config, strategy)
+    input_speed = step_speed = both_speed = gflops = None
+
+    def real_batches() -> Iterator:
+        assert split is not None  # without a dataset there is `step` alone
+        check_batch_sizes(config, split, machine.replicas)
+        return iter(distributed_train_batches(strategy, config, split, start_step=0))
+
+    if what in ("input", "both"):
+        input_speed = _measure(config, real_batches(), lambda batch: batch)
+    if what in ("step", "both"):
+        train_step, gflops = _make_step(config, strategy, num_classes)
+        step_speed = _measure(config, _synthetic(config, strategy, num_classes), train_step)
+    if what == "both":
+        both_speed = _measure(config, real_batches(), train_step)
+    bottleneck = None
+    if input_speed and step_speed and both_speed:
+        rates = [speed.images_per_second for speed in (input_speed, step_speed, both_speed)]
+        bottleneck = find_bottleneck(*rates, machine, config)
+    return TrainingReport(machine, gflops, input_speed, step_speed, both_speed, bottleneck)
+
+
+def _open(config: TrainingBenchmarkConfig) -> tuple[Split | None, int]:
+    if config.num_classes is not None:
+        return None, config.num_classes
+    data = config.data
+    prepare_source(data.source, data.prepare)
+    source = open_source(
+        data.source, data.data_dir, image_key=data.image_key, label_key=data.label_key
+    )
+    return source.split(data.train_split), source.num_classes
+
+
+def _machine(config: TrainingBenchmarkConfig, strategy: tf.distribute.Strategy) -> Machine:
+    device = strategies.device_type(strategy)
+    return Machine(
+        device=device,
+        devices=len(tf.config.list_logical_devices(device)),
+        replicas=strategy.num_replicas_in_sync,
+        cores=len(os.sched_getaffinity(0)),
+        xla=strategies.use_xla(config, strategy) or device == "TPU",
+        precision=strategies.compute_policy(config, strategy),
+    )
+
+
+def _make_step(
+    config: TrainingBenchmarkConfig, strategy: tf.distribute.Strategy, num_classes: int
+) -> tuple[Callable[[tuple], Any], float]:
+    """The run's own train step, and its GFLOPs for an image."""
+    with strategy.scope():
+        policy = strategies.compute_policy(config, strategy)
+        model = build_model(config, num_classes, policy)
+        state = TrainState(model, config.optim, seed=config.seed, ema_decay=config.ema_decay)
+    train_step: TrainStep = make_train_step(
+        strategy,
+        state,
+        config,
+        total_steps=config.steps or 1_000_000,  # how long the schedule is costs nothing
+        jit_compile=strategies.use_xla(config, strategy),
+    )
+    return lambda batch: train_step(*batch), model_cost(model).training_flops / 1e9
+
+
+def _synthetic(
+    config: TrainingBenchmarkConfig, strategy: tf.distribute.Strategy, num_classes: int
+) -> Iterator:
+    """The same random batch again and again, kept on the devices."""
+
+    def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        size = context.get_per_replica_batch_size(config.batch_size)
+        shape = (size, *config.data.height_width, 3)
+        images = tf.random.stateless_uniform(shape, [0, 1], -1, 1)
+        labels = tf.random.stateless_uniform([size], [0, 2], 0, num_classes, tf.int64)
+        return tf.data.Dataset.from_tensors((images, labels, tf.range(size))).repeat()
+
+    batch = next(iter(strategy.distribute_datasets_from_function(of_host)))
+    while True:
+        yield batch
+
+
+def _measure(
+    config: TrainingBenchmarkConfig, batches: Iterator, run: Callable[[tuple], Any]
+) -> Speed:
+    """Run batches for `config.seconds`, with one in flight while the next is dispatched."""
+    started = time.perf_counter()
+    for index in range(WARM_UP_BATCHES):
+        _wait(run(next(batches)))
+        if index == 0:
+            first_batch_seconds = time.perf_counter() - started
+    started = time.perf_counter()
+    count, in_flight, elapsed = 0, None, 0.0
+    while elapsed < config.seconds:
+        result = run(next(batches))
+        if in_flight is not None:
+            _wait(in_flight)
+        in_flight = result
+        count += 1
+        elapsed = time.perf_counter() - started
+    _wait(in_flight)
+    elapsed = time.perf_counter() - started
+    return Speed(count * config.batch_size / elapsed, 1000 * elapsed / count, first_batch_seconds)
+
+
+def _wait(result: Any) -> None:
+    """Return when the devices have computed `result`, metrics of a step; a batch is there."""
+    if isinstance(result, dict):
+        result["loss"].numpy()
