@@ -81,8 +81,13 @@ def measure_training(config: TrainingBenchmarkConfig, what: str) -> TrainingRepo
         both_speed = _measure(config, real_batches(), train_step)
     bottleneck = None
     if input_speed and step_speed and both_speed:
-        rates = [speed.images_per_second for speed in (input_speed, step_speed, both_speed)]
-        bottleneck = find_bottleneck(*rates, machine, config)
+        bottleneck = find_bottleneck(
+            input_speed.images_per_second,
+            step_speed.images_per_second,
+            both_speed.images_per_second,
+            machine,
+            config,
+        )
     return TrainingReport(machine, gflops, input_speed, step_speed, both_speed, bottleneck)
 
 
