@@ -117,6 +117,7 @@ def check_memory(
     model: keras.Model,
     config: PretrainConfig,
     *,
+    slots: int,
     replicas: int,
     compute_bytes: int,
     device_bytes: int | None,
@@ -127,14 +128,16 @@ def check_memory(
     """
 
     @functools.cache
-    def slots(moment_dtype: Literal["float32", "bfloat16"]) -> int:
+    def slots_of(moment_dtype: Literal["float32", "bfloat16"]) -> int:
+        if moment_dtype == config.optim.moment_dtype:
+            return slots
         return slot_bytes(model, replace(config.optim, moment_dtype=moment_dtype))
 
     def memory(changed: PretrainConfig) -> Memory:
         return estimate(
             model,
             changed,
-            slots=slots(changed.optim.moment_dtype),
+            slots=slots_of(changed.optim.moment_dtype),
             replicas=replicas,
             compute_bytes=compute_bytes,
         )

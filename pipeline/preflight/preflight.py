@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import keras
@@ -19,6 +20,7 @@ from pipeline.preflight.storage import check_split, check_workdir, missing_datas
 from pipeline.training.inputs import check_batch_sizes, training_order
 from pipeline.training.objectives import build_objective_model
 from pipeline.training.strategy import policy_on
+from pipeline.training.train_state import TrainState
 
 CLASSES = 1000
 """Taken where the dataset is not there to count them."""
@@ -53,7 +55,8 @@ def preflight(config: PreflightConfig) -> list[Check]:
         policy = policy_on(machine.device, config)
     with keras.StatelessScope(initialize_variables=False):
         model = build_objective_model(config, source.num_classes if source else CLASSES, policy)
-    checks.append(_check_workdir(model, config, slot_bytes(model, config.optim)))
+    slots = slot_bytes(model, config.optim)
+    checks.append(_check_workdir(model, config, slots))
     device_bytes = machine.device_bytes
     if config.device_memory is not None:
         device_bytes = int(config.device_memory * 1e9)
@@ -61,6 +64,7 @@ def preflight(config: PreflightConfig) -> list[Check]:
         check_memory(
             model,
             config,
+            slots=slots,
             replicas=replicas,
             compute_bytes=compute_bytes(policy),
             device_bytes=device_bytes,
@@ -70,25 +74,31 @@ def preflight(config: PreflightConfig) -> list[Check]:
 
 
 def check_start(
-    config: PretrainConfig, source: Source, model: keras.Model, *, replicas: int, policy: str
+    config: PretrainConfig, source: Source, state: TrainState, *, replicas: int, policy: str
 ) -> list[Check]:
     """The checks that a run makes before its first step, in a fraction of a second.
 
     Args:
         config: of the run.
         source: its dataset, as this host sees it.
-        model: what it trains.
+        state: what it trains.
         replicas: of all workers.
-        policy: Keras dtype policy of `model`.
+        policy: Keras dtype policy of the model.
     """
+    slots = sum(
+        math.prod(slot.shape) * slot.dtype.size
+        for table in state.optimizer.slots
+        for slot in table.values()
+    )
     data = config.data
     names = [data.train_split, *([data.eval_split] if data.eval_split else [])]
     return [
         *(check_split(source.split(name)) for name in names),
-        _check_workdir(model, config, slot_bytes(model, config.optim)),
+        _check_workdir(state.model, config, slots),
         check_memory(
-            model,
+            state.model,
             config,
+            slots=slots,
             replicas=replicas,
             compute_bytes=compute_bytes(policy),
             device_bytes=look_at_machine(config).device_bytes,
@@ -107,7 +117,11 @@ def _look_at_dataset(
     data = config.data
     try:
         source = open_source(
-            data.source, data.data_dir, image_key=data.image_key, label_key=data.label_key
+            data.source,
+            data.data_dir,
+            image_key=data.image_key,
+            label_key=data.label_key,
+            download=False,
         )
     except UserError as error:
         return None, [missing_dataset(error, data.prepare)]

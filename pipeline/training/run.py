@@ -7,16 +7,18 @@ import contextlib
 import tensorflow as tf
 
 from pipeline.config import PretrainConfig
+from pipeline.data.class_counts import balancing_weights, cached_class_counts
 from pipeline.data.source import Source, Split, open_source
 from pipeline.disk_full import explain_full_disk
 from pipeline.evaluation.config import TransferConfig, TransferData
 from pipeline.evaluation.run import run_transfer
 from pipeline.export import ExportConfig, export_run
-from pipeline.model import build_model
 from pipeline.prepare import prepare_source
 from pipeline.training import strategy as strategies
+from pipeline.training.accelerators import find_accelerators
 from pipeline.training.best_checkpoint import BestCheckpoint
 from pipeline.training.checkpoint import Checkpointer, start_state
+from pipeline.training.compute_meter import ComputeMeter, training_flops
 from pipeline.training.evaluate import make_evaluate
 from pipeline.training.inputs import (
     check_batch_sizes,
@@ -25,6 +27,8 @@ from pipeline.training.inputs import (
     training_order,
 )
 from pipeline.training.metrics_log import MetricsLog
+from pipeline.training.objectives import build_objective_model
+from pipeline.training.profile_window import ProfileWindow
 from pipeline.training.stop_signal import StopSignal
 from pipeline.training.train_loop import TrainLoop
 from pipeline.training.train_state import TrainState
@@ -42,11 +46,11 @@ def run(config: PretrainConfig) -> int:
         UserError: bad input.
     """
     workdir = Workdir(config.workdir)
-    with StopSignal() as stop:
-        strategy = strategies.make_strategy(config)
-        chief = strategies.is_chief(strategy)
-        with workdir.lock() if chief else contextlib.nullcontext():
-            status = _train(config, workdir, strategy, stop)
+    # First the strategy: with several workers TensorFlow takes SIGTERM for itself when it starts.
+    strategy = strategies.make_strategy(config)
+    chief = strategies.is_chief(strategy)
+    with StopSignal() as stop, workdir.lock() if chief else contextlib.nullcontext():
+        status = _train(config, workdir, strategy, stop)
     if status == 0 and chief:
         _export_and_evaluate(config, workdir)
     return status
@@ -67,8 +71,14 @@ def _train(
 
     with strategy.scope():
         policy = strategies.compute_policy(config, strategy)
-        model = build_model(config, source.num_classes, policy)
-        state = TrainState(model, config.optim, seed=config.seed, ema_decay=config.ema_decay)
+        model = build_objective_model(config, source.num_classes, policy)
+        state = TrainState(
+            model,
+            config.optim,
+            seed=config.seed,
+            ema_decay=config.ema_decay,
+            scale_loss=policy == "mixed_float16",
+        )
     checkpointer = Checkpointer(state, workdir.checkpoints, config.checkpoint.keep, write=chief)
     keep_best = config.checkpoint.keep_best
     best = BestCheckpoint(state, workdir.best_checkpoint, keep_best, chief) if keep_best else None
@@ -82,11 +92,15 @@ def _train(
 
     evaluate = None
     if eval_split:
-        evaluate_batches = make_evaluate(strategy, state, config, eval_split.num_examples)
+        evaluate_batches = make_evaluate(
+            strategy, state, config, eval_split.num_examples, confusions=config.log.pictures
+        )
         eval_input = distributed_eval_batches(strategy, config, eval_split)
         evaluate = lambda: evaluate_batches(eval_input)  # noqa: E731
     start_step = int(state.step.numpy())
     log = MetricsLog(workdir.tensorboard, workdir.metrics, start_step, write=chief)
+    log.hyperparameters(config)
+    window = config.log.profile_steps
     loop = TrainLoop(
         config=config,
         strategy=strategy,
@@ -97,12 +111,20 @@ def _train(
             config,
             total_steps=total_steps,
             jit_compile=strategies.use_xla(config, strategy),
+            class_weights=_class_weights(config, workdir, source, train_split, chief),
         ),
         batches=distributed_train_batches(strategy, config, train_split, start_step),
         evaluate=evaluate,
         checkpointer=checkpointer,
         best=best,
         log=log,
+        compute=ComputeMeter(
+            find_accelerators(strategy, config.log.peak_tflops),
+            training_flops(model),
+            log.device_hours,
+        ),
+        class_names=source.class_names,
+        profile=ProfileWindow(*window, workdir.tensorboard) if window and chief else None,
         total_steps=total_steps,
     )
     with contextlib.closing(log):
@@ -128,6 +150,15 @@ def _export_and_evaluate(config: PretrainConfig, workdir: Workdir) -> None:
     prepare_source(job.source, job.prepare)
     data = TransferData(job.source, train_split=job.train_split, test_split=job.test_split)
     run_transfer(TransferConfig(model=workdir.export, data=data, output=workdir.transfer))
+
+
+def _class_weights(
+    config: PretrainConfig, workdir: Workdir, source: Source, split: Split, chief: bool
+) -> list[float] | None:
+    if config.class_weights == "none":
+        return None
+    counts = cached_class_counts(split, source.num_classes, workdir.class_counts, write=chief)
+    return balancing_weights(counts)
 
 
 def _total_steps(config: PretrainConfig, split: Split) -> int:
