@@ -1,0 +1,223 @@
+"""The contenders of train_step_speed.py: each makes a model and gives a function that trains it.
+
+A step is forward, softmax cross-entropy over 1000 classes, backward, clipping by a global norm of 1
+and AdamW, on one batch that is there already. Each contender runs in a process of its own, so that
+no library's thread pool disturbs another's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+
+import numpy as np
+
+CLASSES = 1000
+SIZE = 224
+RATE, DECAY, CLIP = 1e-4, 0.1, 1.0
+RunSteps = Callable[[int], None]
+
+
+def images(batch: int) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-1, 1, (batch, SIZE, SIZE, 3)).astype(np.float32)
+
+
+def labels(batch: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, CLASSES, batch)
+
+
+def sizes(variant: str) -> dict[str, int]:
+    from vit_keras.variants import ENCODER_SIZES
+
+    size, patch = variant.split("/")
+    return {**asdict(ENCODER_SIZES[size]), "patch_size": int(patch)}
+
+
+def ours(variant: str, batch: int, precision: str, *, jit: bool = False) -> RunSteps:
+    """The step of `python -m pipeline.pretrain`, in float32 or mixed_bfloat16."""
+    import tensorflow as tf
+
+    from pipeline.config import DataConfig, ModelConfig, OptimConfig, PretrainConfig
+    from pipeline.model import build_model
+    from pipeline.training.train_state import TrainState
+    from pipeline.training.train_step import make_train_step
+
+    config = PretrainConfig(
+        DataConfig("none", image_size=SIZE),
+        "none",
+        model=ModelConfig(variant),
+        optim=OptimConfig(peak_lr=RATE, warmup_steps=0, weight_decay=DECAY, clip_norm=CLIP),
+        batch_size=batch,
+    )
+    policy = "mixed_bfloat16" if precision == "bfloat16" else "float32"
+    model = build_model(config, CLASSES, policy)
+    state = TrainState(model, config.optim, seed=0)
+    strategy = tf.distribute.get_strategy()
+    step = make_train_step(strategy, state, config, total_steps=10_000, jit_compile=jit)
+    data = (tf.constant(images(batch)), tf.constant(labels(batch)), tf.range(batch))
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            metrics = step(*data)
+        metrics["loss"].numpy()
+
+    return run
+
+
+def ours_rewritten(variant: str, batch: int, precision: str) -> RunSteps:
+    """Ours in float32, whose products TensorFlow's oneDNN graph rewrite moves to bfloat16."""
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
+    return ours(variant, batch, "float32")
+
+
+def keras_fit(variant: str, batch: int, precision: str, *, jit: bool = False) -> RunSteps:
+    """Keras' `fit` on keras-hub's ViT."""
+    import keras
+    import keras_hub
+    import tensorflow as tf
+
+    size = sizes(variant)
+    dtype = "mixed_bfloat16" if precision == "bfloat16" else "float32"
+    backbone = keras_hub.models.ViTBackbone(
+        image_shape=(SIZE, SIZE, 3),
+        patch_size=size["patch_size"],
+        num_layers=size["num_layers"],
+        num_heads=size["num_heads"],
+        hidden_dim=size["width"],
+        mlp_dim=size["mlp_dim"],
+        dtype=dtype,
+    )
+    model = keras_hub.models.ViTImageClassifier(backbone, CLASSES, pooling="token", dtype=dtype)
+    model.compile(
+        keras.optimizers.AdamW(RATE, weight_decay=DECAY, global_clipnorm=CLIP),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=jit,
+    )
+    data = tf.data.Dataset.from_tensors((images(batch), labels(batch))).repeat()
+    return lambda steps: model.fit(data, steps_per_epoch=steps, verbose=0)
+
+
+def hugging_face(variant: str, batch: int, precision: str, *, compiled: bool = False) -> RunSteps:
+    """Hugging Face's ViT with PyTorch's fused AdamW; bfloat16 is autocast."""
+    import torch
+    from transformers import ViTConfig, ViTForImageClassification
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    size = sizes(variant)
+    config = ViTConfig(
+        hidden_size=size["width"],
+        num_hidden_layers=size["num_layers"],
+        num_attention_heads=size["num_heads"],
+        intermediate_size=size["mlp_dim"],
+        image_size=SIZE,
+        patch_size=size["patch_size"],
+        num_labels=CLASSES,
+        hidden_act="gelu_pytorch_tanh",
+        hidden_dropout_prob=0.0,
+        attn_implementation="sdpa",
+    )
+    model = ViTForImageClassification(config).train()
+    forward = torch.compile(model) if compiled else model
+    optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=DECAY, fused=True)
+    x = torch.from_numpy(images(batch).transpose(0, 3, 1, 2).copy())
+    y = torch.from_numpy(labels(batch))
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+                logits = forward(x).logits
+            torch.nn.functional.cross_entropy(logits.float(), y).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+            optimizer.step()
+
+    return run
+
+
+def flax(variant: str, batch: int, precision: str) -> RunSteps:
+    """A Flax ViT with optax, the whole step compiled by XLA."""
+    import flax.linen as nn
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    size = sizes(variant)
+    dtype = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
+
+    class Block(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            y = nn.LayerNorm(dtype=dtype)(x)
+            x = x + nn.MultiHeadDotProductAttention(size["num_heads"], dtype=dtype)(y, y)
+            y = nn.LayerNorm(dtype=dtype)(x)
+            y = nn.gelu(nn.Dense(size["mlp_dim"], dtype=dtype)(y))
+            return x + nn.Dense(size["width"], dtype=dtype)(y)
+
+    class ViT(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            patch = (size["patch_size"],) * 2
+            x = nn.Conv(size["width"], patch, patch, padding="VALID", dtype=dtype)(x)
+            x = x.reshape(x.shape[0], -1, x.shape[-1])
+            cls = self.param("cls", nn.initializers.zeros, (1, 1, x.shape[-1]))
+            cls = jnp.broadcast_to(cls, (x.shape[0], 1, x.shape[-1])).astype(x.dtype)
+            x = jnp.concatenate([cls, x], axis=1)
+            shape = (1, *x.shape[1:])
+            x = x + self.param("positions", nn.initializers.normal(0.02), shape).astype(x.dtype)
+            for _ in range(size["num_layers"]):
+                x = Block()(x)
+            return nn.Dense(CLASSES)(nn.LayerNorm(dtype=dtype)(x)[:, 0])
+
+    x, y = jnp.asarray(images(batch)), jnp.asarray(labels(batch))
+    model = ViT()
+    variables = model.init(jax.random.key(0), x)
+    optimizer = optax.chain(optax.clip_by_global_norm(CLIP), optax.adamw(RATE, weight_decay=DECAY))
+
+    def step(variables, moments):
+        def loss(variables):
+            logits = model.apply(variables, x).astype(jnp.float32)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+        updates, moments = optimizer.update(jax.grad(loss)(variables), moments, variables)
+        return optax.apply_updates(variables, updates), moments
+
+    compiled = jax.jit(step, donate_argnums=(0, 1))
+    state = [variables, optimizer.init(variables)]
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            state[:] = compiled(*state)
+        jax.block_until_ready(state)
+
+    return run
+
+
+CONTENDERS: dict[str, dict[str, Callable[..., RunSteps]]] = {
+    "float32": {
+        "ours": ours,
+        "ours, XLA": lambda *a: ours(*a, jit=True),
+        "Keras fit, keras-hub": keras_fit,
+        "Keras fit, keras-hub, XLA": lambda *a: keras_fit(*a, jit=True),
+        "Hugging Face": hugging_face,
+        "Hugging Face, compiled": lambda *a: hugging_face(*a, compiled=True),
+        "Flax": flax,
+    },
+    "bfloat16": {
+        "ours, mixed_bfloat16": ours,
+        "ours, mixed_bfloat16, XLA": lambda *a: ours(*a, jit=True),
+        "ours, oneDNN graph rewrite": ours_rewritten,
+        "Keras fit, keras-hub, mixed_bfloat16": keras_fit,
+        "Hugging Face, autocast": hugging_face,
+        "Hugging Face, autocast, compiled": lambda *a: hugging_face(*a, compiled=True),
+        "Flax, bfloat16": flax,
+    },
+}
+EXTENSIVE = {
+    "Keras fit, keras-hub, XLA",
+    "Hugging Face, compiled",
+    "Hugging Face, autocast, compiled",
+}
+"""Left out with --quick."""
