@@ -23,6 +23,7 @@ def check_config(config: PretrainConfig) -> None:
         "checkpoint.every_steps",
         "checkpoint.keep",
         "log.every_steps",
+        "log.peak_tflops",
         "data.shuffle_window",
         "data.eval_resize",
         "data.service_workers",
@@ -59,18 +60,14 @@ def check_config(config: PretrainConfig) -> None:
         value = _field(config, name)
         if value is not None and value < 0:
             raise UserError(f"{name} is {value}: it must not be negative")
-    if config.checkpoint.keep_best and not config.data.eval_split:
-        raise UserError("checkpoint.keep_best needs an evaluation: give data.eval_split")
+    _check_log_and_checkpoint(config)
     if config.transfer and not config.export:
         raise UserError("transfer evaluates the export: set export=true, or transfer=null")
     _check_workers(config)
     _check_service(config)
-    if config.optim.layer_decay is not None and not 0 < config.optim.layer_decay <= 1:
-        raise UserError(f"optim.layer_decay is {config.optim.layer_decay}: choose from (0, 1]")
+    _check_shares(config)
     if config.objective == "masked_patches":
         _check_masked_patches(config)
-    if not 0 < config.data.min_crop_area <= 1:
-        raise UserError(f"data.min_crop_area is {config.data.min_crop_area}: choose from (0, 1]")
     if min(config.data.height_width) < 1:
         raise UserError(f"data.image_size is {config.data.image_size}: it must be positive")
 
@@ -94,6 +91,13 @@ def _check_service(config: PretrainConfig) -> None:
         raise UserError(f"data.service is {service}: give grpc://host:port of the dispatcher")
 
 
+def _check_shares(config: PretrainConfig) -> None:
+    for name in ("data.min_crop_area", "optim.layer_decay"):
+        value = _field(config, name)
+        if value is not None and not 0 < value <= 1:
+            raise UserError(f"{name} is {value}: choose from (0, 1]")
+
+
 def _check_masked_patches(config: PretrainConfig) -> None:
     share = config.masked_patches.corrupted_share
     if not 0 < share < 1:
@@ -110,6 +114,14 @@ def _check_masked_patches(config: PretrainConfig) -> None:
             raise UserError(f"objective=masked_patches does not go with {name}: leave it out")
     if config.masked_patches.target == "pixels" and config.checkpoint.keep_best == "eval/accuracy":
         raise UserError("masked_patches.target=pixels has no accuracy: keep_best=eval/loss")
+
+
+def _check_log_and_checkpoint(config: PretrainConfig) -> None:
+    window = config.log.profile_steps
+    if window and not 1 <= window[0] <= window[1]:
+        raise UserError(f"log.profile_steps is {window}: give the first and the last step, from 1")
+    if config.checkpoint.keep_best and not config.data.eval_split:
+        raise UserError("checkpoint.keep_best needs an evaluation: give data.eval_split")
 
 
 def _field(config: PretrainConfig, name: str) -> float | int | None:

@@ -234,7 +234,16 @@ class LogConfig:
     every_steps: int = 50
     """Steps between rows in TensorBoard and metrics.jsonl."""
     images: int = 16
-    """Augmented training images shown in TensorBoard at the start; 0: none."""
+    """Augmented training images shown in TensorBoard at the start, with the names of their classes;
+    before MixUp and CutMix, which the accelerator does. 0: none."""
+    pictures: bool = True
+    """TensorBoard, at each evaluation: embedding filters, similarity of position embeddings,
+    confusion matrix (over 100 classes: the most frequent confusions as text)."""
+    peak_tflops: float | None = None
+    """Peak TFLOP/s of one device, to which MFU relates; null: the data sheet's dense bfloat16 where
+    the device is known, otherwise no MFU."""
+    profile_steps: tuple[int, int] | None = None
+    """First and last step of a profile for TensorBoard, such as [20, 25]; null: none."""
 
 
 @dataclass

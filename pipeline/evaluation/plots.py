@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,16 @@ def plot_few_shot(scores: dict[str, dict[str, Any]], path: Path, title: str) -> 
 
 
 def plot_confusion(confusion: np.ndarray, names: list[str], path: Path) -> None:
-    """Confusion matrix in shares of each row, to a PNG file.
+    """`confusion_figure`, to a PNG file."""
+    save(confusion_figure(confusion, names), path)
+
+
+def confusion_figure(confusion: np.ndarray, names: Sequence[str]) -> Figure:
+    """Confusion matrix in shares of each row.
 
     Args:
         confusion: counts `[classes, classes]`, rows are labels.
         names: of the classes; left out where there are too many to read.
-        path: file to write.
     """
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     readable = len(names) <= READABLE_CLASSES
@@ -56,7 +61,7 @@ def plot_confusion(confusion: np.ndarray, names: list[str], path: Path) -> None:
     axes.set_xlabel("predicted")
     axes.set_ylabel("label")
     figure.colorbar(drawn, shrink=0.6, label="share of the label's images")
-    save(figure, path)
+    return figure
 
 
 def plot_calibration(result: Calibration, path: Path) -> None:

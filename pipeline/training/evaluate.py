@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from pipeline.config import PretrainConfig
-from pipeline.training.losses import cross_entropy
+from pipeline.training.confusion import Confusions, count_confusions
+from pipeline.training.objectives import make_objective
 from pipeline.training.train_state import TrainState
 
-Evaluate = Callable[[Iterable], dict[str, float]]
+
+class Evaluation(NamedTuple):
+    """One pass over the evaluation split."""
+
+    metrics: dict[str, float]
+    """`loss`, the objective's accuracies and `examples`."""
+    confusions: Confusions | None
+    """What was taken for what; None where it was not asked for, or there are no classes."""
+
+
+Evaluate = Callable[[Iterable], Evaluation]
 
 
 def make_evaluate(
@@ -18,40 +31,65 @@ def make_evaluate(
     state: TrainState,
     config: PretrainConfig,
     num_examples: int,
+    *,
+    confusions: bool = False,
 ) -> Evaluate:
     """Compile the evaluation of `state`'s model, with averaged weights where the run keeps them.
 
+    Args:
+        strategy: that the state lives on.
+        state: what is evaluated.
+        config: of the run.
+        num_examples: of the split.
+        confusions: whether to count what is taken for what, too.
+
     Returns:
         A function of distributed batches `(images, labels, mask)`, in which `mask` is 0 for
-        padding. It returns `loss`, `accuracy` and `examples`.
+        padding.
 
     Raises:
         RuntimeError: the batches did not hold `num_examples` images.
     """
+    objective = make_objective(config, state.model)
+    num_classes = getattr(state.model, "num_classes", None) or 0
 
     def replica_sums(images: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> list[tf.Tensor]:
-        logits = state.model(images, training=False)
-        losses = cross_entropy(logits, labels, config.loss)
-        mask = tf.cast(mask, tf.float32)
-        hits = tf.cast(tf.equal(tf.argmax(logits, axis=-1), tf.cast(labels, tf.int64)), tf.float32)
-        sums = [tf.reduce_sum(value * mask) for value in (losses, hits, tf.ones_like(hits))]
+        losses, hits, answers = objective.evaluation_scores(state.model, images, labels)
+        mask = tf.cast(mask, tf.float32)[:, None]
+        sums = [tf.reduce_sum(value * mask, axis=0) for value in (losses[:, None], hits)]
+        sums.append(tf.reduce_sum(mask, axis=0))
         replica = tf.distribute.get_replica_context()
-        return replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+        sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+        if not confusions or answers is None:
+            return [*sums, tf.zeros(0, tf.int64)]
+        pairs = tf.cast(labels, tf.int64) * num_classes + answers
+        return [*sums, replica.all_gather(tf.where(mask[:, 0] > 0, pairs, -1), axis=0)]
 
     @tf.function
     def global_sums(images: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> list[tf.Tensor]:
         per_replica = strategy.run(replica_sums, args=(images, labels, mask))
         return [strategy.experimental_local_results(value)[0] for value in per_replica]
 
-    def evaluate(batches: Iterable) -> dict[str, float]:
-        totals = [0.0, 0.0, 0.0]
+    def evaluate(batches: Iterable) -> Evaluation:
+        totals: list = [0.0, 0.0, 0.0]
+        pairs = [np.zeros(0, np.int64)]
         with state.averaged_weights():
             for batch in batches:
-                sums = global_sums(*batch)
-                totals = [total + float(term) for total, term in zip(totals, sums, strict=True)]
-        loss, hits, examples = totals
+                *sums, answered = global_sums(*batch)
+                pairs.append(answered.numpy())
+                totals = [total + term.numpy() for total, term in zip(totals, sums, strict=True)]
+        loss, hits, examples = totals[0].item(), totals[1], totals[2].item()
         if examples != num_examples:
             raise RuntimeError(f"evaluated {examples:.0f} images of {num_examples}")
-        return {"loss": loss / examples, "accuracy": hits / examples, "examples": examples}
+        accuracies = objective.accuracies(hits, examples)
+        metrics = {
+            "loss": loss / examples,
+            **{name: float(value) for name, value in accuracies.items()},
+            "examples": examples,
+        }
+        answered = np.concatenate(pairs)
+        return Evaluation(
+            metrics, count_confusions(answered, num_classes) if answered.size else None
+        )
 
     return evaluate

@@ -10,13 +10,21 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import tensorflow as tf
 
+from pipeline.config import PretrainConfig
 from pipeline.disk_full import explain_full_disk
+from pipeline.training.hyperparameters import write_hyperparameters
+
+DEVICE_HOURS = "speed/device_hours"
 
 
 class MetricsLog:
     """Writes `WORKDIR/tensorboard` and `WORKDIR/metrics.jsonl`; on other than the chief, nothing.
 
     A run that resumes at a step drops the rows after it: it makes them again.
+
+    Attributes:
+        writes: whether this process is the one that writes.
+        device_hours: spent by the earlier starts of the run, the steps that were lost included.
     """
 
     def __init__(self, tensorboard: str, jsonl: str, start_step: int, write: bool = True):
@@ -27,15 +35,18 @@ class MetricsLog:
         """
         self._jsonl = jsonl
         self._writer = tf.summary.create_noop_writer()
-        self._write = write
+        self.writes = write
+        self.device_hours = 0.0
         if write:
             tf.io.gfile.makedirs(posixpath.dirname(jsonl))
-            _drop_rows_after(jsonl, start_step)
+            rows = _rows(jsonl)
+            self.device_hours = max((row.get(DEVICE_HOURS, 0.0) for row in rows), default=0.0)
+            _keep_rows(jsonl, [row for row in rows if row["step"] <= start_step])
             self._writer = tf.summary.create_file_writer(tensorboard)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """One row: `values` by name, such as train/loss."""
-        if not self._write:
+        if not self.writes:
             return
         with self._writing(step):
             for name, value in values.items():
@@ -43,10 +54,16 @@ class MetricsLog:
             with tf.io.gfile.GFile(self._jsonl, "a") as file:
                 file.write(json.dumps({"step": step, **values}) + "\n")
 
-    def images(self, step: int, name: str, images: np.ndarray) -> None:
-        """`[count, height, width, 3]` in [-1, 1] as one picture, a grid."""
+    def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
+        """A uint8 picture `[height, width, 3]`."""
         with self._writing(step):
-            tf.summary.image(name, grid(images)[None])
+            tf.summary.image(name, pixels[None])
+
+    def hyperparameters(self, config: PretrainConfig) -> None:
+        """The settings of the run, for TensorBoard's HParams tab."""
+        if self.writes:
+            with self._writing(0):
+                write_hyperparameters(config)
 
     def text(self, step: int, name: str, markdown: str) -> None:
         """A text, such as the resolved configuration."""
@@ -69,32 +86,20 @@ class MetricsLog:
             yield
 
 
-def grid(images: np.ndarray) -> np.ndarray:
-    """Tile `[count, height, width, 3]` in [-1, 1] into one uint8 picture, nearly square."""
-    count, height, width, channels = images.shape
-    columns = int(np.ceil(np.sqrt(count)))
-    rows = -(-count // columns)
-    tiles = np.zeros((rows * columns, height, width, channels), np.uint8)
-    tiles[:count] = np.clip(images * 127.5 + 128, 0, 255)
-    tiles = tiles.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
-    return tiles.reshape(rows * height, columns * width, channels)
-
-
-def _drop_rows_after(path: str, step: int) -> None:
+def _rows(path: str) -> list[dict[str, float]]:
     if not tf.io.gfile.exists(path):
-        return
+        return []
     with tf.io.gfile.GFile(path) as file:
-        rows = [line for line in file.read().split("\n") if line]
-    kept = [row for row in rows if _step_of(row) <= step]
-    if len(kept) < len(rows):
-        with explain_full_disk("the log", path):
-            with tf.io.gfile.GFile(path + ".new", "w") as file:
-                file.write("".join(row + "\n" for row in kept))
-            tf.io.gfile.rename(path + ".new", path, overwrite=True)
+        lines = file.read().split("\n")
+    rows = []
+    for line in lines:
+        with contextlib.suppress(ValueError):  # cut short by a kill
+            rows.append(json.loads(line))
+    return rows
 
 
-def _step_of(row: str) -> float:
-    try:
-        return json.loads(row)["step"]
-    except ValueError:  # a row cut short by a kill
-        return float("inf")
+def _keep_rows(path: str, rows: list[dict[str, float]]) -> None:
+    with explain_full_disk("the log", path):
+        with tf.io.gfile.GFile(path + ".new", "w") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
+        tf.io.gfile.rename(path + ".new", path, overwrite=True)

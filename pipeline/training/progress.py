@@ -32,6 +32,18 @@ class Progress:
         if done >= self._total or time.monotonic() - self._shown >= interval:
             self._show()
 
+    def restart(self, done: int) -> None:
+        """Count the speed from `done` units and from now on: what was before is no guide."""
+        self._first = done
+        self._started = time.monotonic()
+
+    def eta_seconds(self, done: int) -> float | None:
+        """Seconds to the end, by the speed so far; None before there is one."""
+        if done <= self._first:
+            return None
+        elapsed = time.monotonic() - self._started
+        return elapsed / (done - self._first) * (self._total - done)
+
     def note(self, text: str) -> None:
         """Print `text` as a line of its own."""
         print(f"\r{text}\x1b[K" if self._terminal else text, file=self._stream, flush=True)
@@ -52,9 +64,7 @@ class Progress:
         self._shown = time.monotonic()
 
     def _line(self, done: int, detail: str) -> str:
-        elapsed = time.monotonic() - self._started
-        finished = max(1, done - self._first)
-        remaining = elapsed / finished * (self._total - done) if done > self._first else None
+        remaining = self.eta_seconds(done)
         eta = "--:--" if remaining is None else format_seconds(remaining)
         filled = BAR_WIDTH * done // max(1, self._total)
         bar = "█" * filled + "·" * (BAR_WIDTH - filled)

@@ -10,7 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.errors import TrainingDiverged
+from pipeline.training.loss_scale import FLOOR
 from pipeline.training.train_step import Metrics, TrainStep
+
+SETTINGS = ("learning_rate", "loss_scale")
+"""Metrics of which the last value counts, not the mean."""
 
 
 class StepWindow:
@@ -24,6 +28,7 @@ class StepWindow:
         self._rows: list[dict[str, float]] = []
         self._wait_seconds = 0.0
         self._seconds = 0.0
+        self._untimed = 0  # steps
 
     def run_step(self, batches: Iterator, train_step: TrainStep) -> tuple[tf.Tensor, ...]:
         """Take a batch and train on it; returns the batch."""
@@ -44,7 +49,10 @@ class StepWindow:
         for metrics in self._pending:
             row = {name: float(value) for name, value in metrics.items()}
             self._rows.append(row)
-            if not (math.isfinite(row["loss"]) and math.isfinite(row["gradient_norm"])):
+            if not math.isfinite(row["loss"]) or (
+                # With a scaled loss the step was skipped, and the next one scales less.
+                not math.isfinite(row["gradient_norm"]) and row.get("loss_scale", FLOOR) <= FLOOR
+            ):
                 raise TrainingDiverged(
                     f"step {self._first_step + len(self._rows)}: loss {row['loss']:g}, gradient "
                     f"norm {row['gradient_norm']:g} at learning rate {row['learning_rate']:.3g}"
@@ -52,21 +60,37 @@ class StepWindow:
         self._pending = []
         self._seconds += time.monotonic() - started
 
-    def summary(self) -> dict[str, float]:
-        """Means over the steps; the learning rate of the last one.
+    def forget_time(self) -> float:
+        """Leave the steps so far out of the speeds, as compiling is no guide; tells their seconds.
 
         Raises:
             TrainingDiverged: as `check`.
         """
         self.check()
-        means = {
-            f"train/{name}": float(np.mean([row[name] for row in self._rows]))
-            for name in ("loss", "accuracy", "gradient_norm")
-        }
+        seconds = self._seconds
+        self._untimed, self._seconds, self._wait_seconds = len(self._rows), 0.0, 0.0
+        return seconds
+
+    def summary(self) -> dict[str, float]:
+        """Means over the steps, of what is finite; learning rate and loss scale of the last one.
+
+        Raises:
+            TrainingDiverged: as `check`.
+        """
+        self.check()
+        values = {}
+        for name, latest in self._rows[-1].items():
+            finite = [row[name] for row in self._rows if math.isfinite(row[name])]
+            if name in SETTINGS:
+                values[f"train/{name}"] = latest
+            elif finite:
+                values[f"train/{name}"] = float(np.mean(finite))
+        steps = len(self._rows) - self._untimed
+        if not steps:
+            return values
         seconds = max(self._seconds, 1e-9)
-        return means | {
-            "train/learning_rate": self._rows[-1]["learning_rate"],
-            "speed/images_per_second": len(self._rows) * self._batch_size / seconds,
-            "speed/step_seconds": seconds / len(self._rows),
+        return values | {
+            "speed/images_per_second": steps * self._batch_size / seconds,
+            "speed/step_seconds": seconds / steps,
             "speed/input_wait_share": self._wait_seconds / seconds,
         }

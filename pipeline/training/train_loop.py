@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
 
 from pipeline.config import PretrainConfig
 from pipeline.errors import TrainingDiverged
+from pipeline.evaluation.plots import confusion_figure
+from pipeline.model_pictures import weight_figures
 from pipeline.training.best_checkpoint import BestCheckpoint
 from pipeline.training.checkpoint import Checkpointer
-from pipeline.training.metrics_log import MetricsLog
+from pipeline.training.compute_meter import ComputeMeter
+from pipeline.training.confusion import Confusions
+from pipeline.training.evaluate import Evaluation
+from pipeline.training.metrics_log import DEVICE_HOURS, MetricsLog
+from pipeline.training.pictures import labelled_images, rasterised
+from pipeline.training.profile_window import ProfileWindow
 from pipeline.training.progress import Progress
 from pipeline.training.step_window import StepWindow
 from pipeline.training.stop_signal import StopSignal
 from pipeline.training.train_state import TrainState
 from pipeline.training.train_step import TrainStep
+
+DRAWN_CLASSES = 100
+"""With more classes the most frequent confusions are written as text."""
 
 
 @dataclass
@@ -29,10 +40,13 @@ class TrainLoop:
         state: what the steps change.
         train_step: see `make_train_step`.
         batches: distributed training batches from `state.step` on.
-        evaluate: gives metrics of the evaluation split; None: there is none.
+        evaluate: passes over the evaluation split; None: there is none.
         checkpointer: where to save.
         best: where to save the best evaluation's state; None: nowhere.
         log: where scalars and pictures go.
+        compute: counts what the run costs.
+        class_names: by label.
+        profile: steps to profile; None: none.
         total_steps: of the whole run.
     """
 
@@ -41,10 +55,13 @@ class TrainLoop:
     state: TrainState
     train_step: TrainStep
     batches: Iterable
-    evaluate: Callable[[], dict[str, float]] | None
+    evaluate: Callable[[], Evaluation] | None
     checkpointer: Checkpointer
     best: BestCheckpoint | None
     log: MetricsLog
+    compute: ComputeMeter
+    class_names: Sequence[str]
+    profile: ProfileWindow | None
     total_steps: int
 
     def run(self, stop: StopSignal) -> bool:
@@ -56,31 +73,42 @@ class TrainLoop:
             TrainingDiverged: the loss or the gradient's norm is not finite. The checkpoints are of
                 steps before that.
         """
-        step = int(self.state.step.numpy())
+        start = step = int(self.state.step.numpy())
         if step >= self.total_steps:
             return True
         progress = Progress("training", self.total_steps, step)
         batches = iter(self.batches)
         window = StepWindow(step, self.config.batch_size)
+        extra: dict[str, float] = {}
         try:
             while step < self.total_steps and not stop.agreed(self.strategy, step):
-                images, *_ = window.run_step(batches, self.train_step)
+                if self.profile:
+                    self.profile.before(step + 1)
+                images, labels, *_ = window.run_step(batches, self.train_step)
                 step += 1
-                if step == 1:
-                    self._show_images(images)
+                if start == 0 and step == 1:
+                    self._show_images(images, labels)
+                if step == start + 1:
+                    extra["speed/first_step_seconds"] = window.forget_time()
+                    progress.restart(step)
+                if self.profile and self.profile.is_last(step):
+                    window.check()
+                    progress.note(self.profile.stop())
                 if self._is_due(step, self.config.log.every_steps):
-                    row = window.summary()
+                    self.checkpointer.check()
+                    row = self._row(step, window.summary() | extra, progress)
                     self.log.scalars(step, row)
                     progress.update(step, _describe(row))
-                    window = StepWindow(step, self.config.batch_size)
+                    window, extra = StepWindow(step, self.config.batch_size), {}
                 if self._is_due(step, self.config.eval_every_steps):
                     window.check()
                     self._evaluate(step, progress)
                 if self._is_due(step, self.config.checkpoint.every_steps):
                     window.check()
-                    self._save()
+                    extra["speed/checkpoint_seconds"] = self._save()
             window.check()
         except TrainingDiverged as error:
+            self.checkpointer.wait()
             kept = self.checkpointer.steps()
             raise TrainingDiverged(
                 f"{error}; {f'the checkpoint of step {kept[-1]} is kept' if kept else 'none saved'}"
@@ -89,36 +117,77 @@ class TrainLoop:
         finally:
             progress.close()
         self._save()
+        self.checkpointer.wait()
+        if self.best:
+            self.best.wait()
         return step == self.total_steps
 
     def _is_due(self, step: int, every: int | None) -> bool:
         return step == self.total_steps or bool(every and step % every == 0)
 
-    def _save(self) -> None:
+    def _row(self, step: int, row: dict[str, float], progress: Progress) -> dict[str, float]:
+        """The scalars of a window, with those that are known here alone."""
+        row["train/parameter_norm"] = float(tf.linalg.global_norm(self.state.variables))
+        if "speed/images_per_second" in row:
+            row |= self.compute.rates(row["speed/images_per_second"])
+        eta = progress.eta_seconds(step)
+        if eta is not None:
+            row["speed/eta_seconds"] = eta
+        return row | {DEVICE_HOURS: self.compute.device_hours()}
+
+    def _save(self) -> float:
+        """Begin to save; tells the seconds that training waited."""
+        started = time.monotonic()
         self.log.flush()
         self.checkpointer.save()
+        return time.monotonic() - started
 
     def _evaluate(self, step: int, progress: Progress) -> None:
         if self.evaluate is None:
             return
-        metrics = self.evaluate()
+        started = time.monotonic()
+        metrics, confusions = self.evaluate()
         row = {f"eval/{name}": value for name, value in metrics.items()}
-        self.log.scalars(step, row)
+        self.log.scalars(step, row | {"eval/seconds": time.monotonic() - started})
+        if self.config.log.pictures and self.log.writes:
+            self._show_model(step, confusions)
         better = self.best is not None and self.best.offer(row)
         progress.note(
-            f"step {step}: evaluation accuracy {metrics['accuracy']:.1%}, "
-            f"loss {metrics['loss']:.3f} on {metrics['examples']:.0f} images"
-            f"{', the best so far' * better}"
+            f"step {step}: evaluation {_scores(row, 'eval', ', ')} on "
+            f"{metrics['examples']:.0f} images{', the best so far' * better}"
         )
 
-    def _show_images(self, images: tf.Tensor) -> None:
-        if self.config.log.images:
-            shown = self.strategy.experimental_local_results(images)[0][: self.config.log.images]
-            self.log.images(0, "train/augmented_images", shown.numpy())
+    def _show_images(self, images: tf.Tensor, labels: tf.Tensor) -> None:
+        count = self.config.log.images
+        if count and self.log.writes:
+            local = [self.strategy.experimental_local_results(v)[0] for v in (images, labels)]
+            shown, classes = (value[:count].numpy() for value in local)
+            picture = labelled_images(shown, classes, self.class_names)
+            self.log.picture(0, "train/augmented_images", picture)
+
+    def _show_model(self, step: int, confusions: Confusions | None) -> None:
+        """Pictures of the weights, and what is taken for what."""
+        model = getattr(self.state.model, "vit", self.state.model)  # masked patches: the encoder
+        with self.state.averaged_weights():
+            figures = weight_figures(model)
+        for name, figure in figures.items():
+            self.log.picture(step, f"model/{name}", rasterised(figure))
+        if confusions is None:
+            return
+        if confusions.num_classes <= DRAWN_CLASSES:
+            figure = confusion_figure(confusions.matrix(), self.class_names)
+            self.log.picture(step, "eval/confusion_matrix", rasterised(figure))
+        else:
+            table = confusions.most_confused(self.class_names)
+            self.log.text(step, "eval/most_confused", table)
 
 
 def _describe(row: dict[str, float]) -> str:
-    return (
-        f"loss {row['train/loss']:.3f} · accuracy {row['train/accuracy']:.1%} · "
-        f"{row['speed/images_per_second']:.0f} images/s"
-    )
+    speed = row.get("speed/images_per_second")  # none in the row of the first step alone
+    return _scores(row, "train", " · ") + ("" if speed is None else f" · {speed:.0f} images/s")
+
+
+def _scores(row: dict[str, float], split: str, between: str) -> str:
+    scores = [f"loss {row[f'{split}/loss']:.3f}"]
+    accuracy = row.get(f"{split}/accuracy")  # the objective may have none
+    return between.join(scores if accuracy is None else [*scores, f"accuracy {accuracy:.1%}"])
