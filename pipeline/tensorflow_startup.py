@@ -25,6 +25,8 @@ def import_tensorflow() -> None:
         import tensorflow
 
         tensorflow.config.list_physical_devices()
+    # A command that this one starts decides for itself, by what the user has set.
+    del os.environ["TF_CPP_MIN_LOG_LEVEL"]
 
 
 @contextlib.contextmanager

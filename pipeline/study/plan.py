@@ -26,7 +26,7 @@ def plan_table(config: StudyConfig) -> str:
             "parameters, M",
             "GFLOPs an image",
             "images seen, M",
-            "exaFLOPs",
+            "FLOPs",
             "hours",
             "days",
             "storage, GB",
@@ -64,7 +64,7 @@ def plan_table(config: StudyConfig) -> str:
 def _amounts(flops: float, stored: float, sustained: float) -> list[str]:
     hours = flops / sustained / SECONDS_PER_HOUR
     return [
-        _number(flops / 1e18),
+        f"{flops:.2e}",
         _number(hours),
         _number(hours / HOURS_PER_DAY),
         _number(stored / 1e9),

@@ -13,7 +13,7 @@ from pipeline.evaluation.table import markdown
 from pipeline.study.config import StudyConfig
 from pipeline.study.figure import draw_figure
 from pipeline.study.member_folder import write_text
-from pipeline.study.pareto import Ratio, compute_ratio
+from pipeline.study.pareto import Point, Ratio, compute_ratio, pareto_front
 from pipeline.study.results import (
     DownstreamScore,
     MemberResult,
@@ -114,7 +114,8 @@ def _ratios(
         (reference, ours), *others = by_family.items()
         for family, theirs in others:
             ratio = compute_ratio(theirs, ours)
-            rows.append([f"{family} / {reference}", unit_name, *_ratio_cells(ratio)])
+            cells = _ratio_cells(ratio) if ratio else [_no_overlap(theirs, ours), "–", "–", "–"]
+            rows.append([f"{family} / {reference}", unit_name, *cells])
             stored.append(
                 {"family": family, "reference": reference, "unit": unit}
                 | ({"ratio": asdict(ratio)} if ratio else {"ratio": None})
@@ -122,9 +123,15 @@ def _ratios(
     return stored, rows
 
 
-def _ratio_cells(ratio: Ratio | None) -> list[str]:
-    if ratio is None:
-        return ["the ranges do not overlap", "–", "–", "–"]
+def _no_overlap(family: Sequence[Point], reference: Sequence[Point]) -> str:
+    ranges = [
+        f"{100 * front[0].accuracy:.1f} to {100 * front[-1].accuracy:.1f}"
+        for front in (pareto_front(family), pareto_front(reference))
+    ]
+    return f"none: {' and '.join(ranges)} do not overlap"
+
+
+def _ratio_cells(ratio: Ratio) -> list[str]:
     low, high = (100 * value for value in (ratio.lowest_accuracy, ratio.highest_accuracy))
     interval = "[{:.2g}, {:.2g}]".format(*ratio.interval) if ratio.interval else "–"
     return [
