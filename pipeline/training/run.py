@@ -13,6 +13,8 @@ from pipeline.disk_full import explain_full_disk
 from pipeline.evaluation.config import TransferConfig, TransferData
 from pipeline.evaluation.run import run_transfer
 from pipeline.export import ExportConfig, export_run
+from pipeline.preflight.check import raise_first_error
+from pipeline.preflight.preflight import check_start
 from pipeline.prepare import prepare_source
 from pipeline.training import strategy as strategies
 from pipeline.training.accelerators import find_accelerators
@@ -79,12 +81,18 @@ def _train(
             ema_decay=config.ema_decay,
             scale_loss=policy == "mixed_float16",
         )
+    replicas = strategy.num_replicas_in_sync
+    checks = check_start(config, source, state, replicas=replicas, policy=policy)
+    raise_first_error(checks)
     checkpointer = Checkpointer(state, workdir.checkpoints, config.checkpoint.keep, write=chief)
     keep_best = config.checkpoint.keep_best
     best = BestCheckpoint(state, workdir.best_checkpoint, keep_best, chief) if keep_best else None
     start = start_state(state, checkpointer, config.resume, config.init_from)
     if chief:
         _announce(config, workdir, strategy, source, train_split, total_steps, policy, start)
+        for check in checks:
+            if check.status == "warning":
+                print(f"warning   {check.name}: {check.found}; {check.remedy}")
         with explain_full_disk("the configuration", workdir.path):
             changes = workdir.archive(config, source.class_names)
         for line in changes:
