@@ -12,7 +12,6 @@ import functools
 import socket
 import uuid
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 import tensorflow as tf
 
@@ -101,9 +100,9 @@ def _in_order(batches: tf.data.Dataset, workers: int) -> tf.data.Dataset:
 
 def _check_dispatcher(service: str) -> None:
     """TensorFlow would wait for the dispatcher for an hour."""
-    address = urlsplit(service)
+    host, _, port = service.removeprefix("grpc://").rpartition(":")
     try:
-        socket.create_connection((address.hostname, address.port), CONNECT_SECONDS).close()
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
     except OSError as error:
         raise UserError(
             f"data.service {service}: no dispatcher answers there ({error}): start one with "

@@ -134,7 +134,7 @@ def small_bit(policy):
 
 
 MODELS = {
-    "vit": lambda policy: small(policy),
+    "vit": small,
     "vit_dropout_layer_scale": lambda policy: small(policy, dropout_rate=0.1, layer_scale_init=0.1),
     "gap_qk_norm": lambda policy: small(policy, classifier="gap", qk_norm=True),
     "axial": lambda policy: small(policy, variant="Axial-B/32", patch_size=4),

@@ -8,7 +8,7 @@ from pipeline.training.strategy import mirrored_strategy
 
 
 def test_remat_dropout_and_stochastic_depth_on_two_replicas(config, change):
-    """Recomputed with the same draws, by both replicas, in microbatches: the weights of one pass."""
+    """Recomputed with the same draws, by both replicas, in microbatches."""
     noisy = change(config, model__dropout_rate=0.2, model__stochastic_depth_rate=0.3)
     one = train(noisy, mirrored_strategy(1))
     remat = change(noisy, model__remat=True, accumulate=2)
