@@ -11,12 +11,14 @@ from pipeline.config import PretrainConfig
 from pipeline.errors import UserError
 
 
-def build_model(config: PretrainConfig, num_classes: int, policy: str = "float32") -> keras.Model:
+def build_model(
+    config: PretrainConfig, num_classes: int | None, policy: str = "float32"
+) -> keras.Model:
     """Make the model with weights drawn from `config.seed`.
 
     Args:
         config: of the run.
-        num_classes: outputs of the head.
+        num_classes: outputs of the head; None: no head.
         policy: Keras dtype policy, such as mixed_bfloat16; weights are float32 always.
 
     Raises:

@@ -25,7 +25,9 @@ class Workdir:
         self.best_checkpoint = posixpath.join(path, "best_checkpoint")
         self.tensorboard = posixpath.join(path, "tensorboard")
         self.metrics = posixpath.join(path, "metrics.jsonl")
+        self.class_counts = posixpath.join(path, "class_counts.json")
         self.classes = posixpath.join(path, "classes.json")
+        self.starts = posixpath.join(path, "run.json")
         self.config = posixpath.join(path, "config.yaml")
         self.export = posixpath.join(path, "export")
         self.transfer = posixpath.join(path, "transfer")
@@ -37,6 +39,21 @@ class Workdir:
         _write(self.config, text)
         _write(self.classes, json.dumps(list(class_names), ensure_ascii=False, indent=0))
         return [line for line in text.splitlines() if line not in before.splitlines()]
+
+    def record_start(self, record: dict) -> None:
+        """Add what a start of the run was made of; starts after its step were taken back."""
+        before = [
+            start for start in self.load_starts() if start["start_step"] < record["start_step"]
+        ]
+        _write(self.starts, json.dumps([*before, record], ensure_ascii=False, indent=1))
+
+    def load_starts(self) -> list[dict]:
+        """What the starts of the run were made of, see `run_record`; empty: not recorded."""
+        return json.loads(_read(self.starts) or "[]")
+
+    def load_metrics(self) -> list[dict[str, float]]:
+        """Rows of the log, in order."""
+        return [json.loads(line) for line in (_read(self.metrics) or "").splitlines()]
 
     def load_config(self) -> PretrainConfig:
         """The configuration the run was made with.

@@ -168,24 +168,39 @@ class MaskedPatchModel(keras.Model):
         return _color(ops.reshape(ops.mean(x, axis=(3, 5)), (-1, rows * columns, side**2, 3)))
 
     def loss_per_image(self, images: Any, training: bool | None = True, seeds: Any = None) -> Any:
-        """Mean loss over an image's corrupted patches, `[batch]` float32.
+        """The losses of `score_per_image`."""
+        return self.score_per_image(images, training=training, seeds=seeds)[0]
 
-        Cross-entropy in nats for the two colour targets (for "downsampled", the mean over its 16
-        colours), the mean squared error for "pixels".
+    def score_per_image(
+        self, images: Any, training: bool | None = True, seeds: Any = None
+    ) -> tuple[Any, Any]:
+        """Mean loss over an image's corrupted patches, and how many of them are predicted right.
+
+        Args:
+            images: `[batch, height, width, 3]` float32 in [-1, 1].
+            training: whether dropout and stochastic depth are on.
+            seeds: `[batch]` int32, from which corruption and dropout follow; None: drawn.
+
+        Returns:
+            `[batch]` float32 each. The loss: cross-entropy in nats for the two colour targets (for
+            "downsampled", the mean over its 16 colours), the mean squared error for "pixels". The
+            share of colours that are predicted right, in [0, 1]; 0 for "pixels".
         """
         predictions, corrupted = self.predict_patches(images, training=training, seeds=seeds)
         targets = self.targets(images)
         if self.target == "pixels":
             losses = ops.mean(ops.square(predictions - targets), axis=-1)
+            hits = ops.zeros_like(losses)
         else:
             shape = (-1, self.num_patches, *targets.shape[2:], NUM_COLORS)
-            losses = ops.sparse_categorical_crossentropy(
-                targets, ops.reshape(predictions, shape), from_logits=True
-            )
+            logits = ops.reshape(predictions, shape)
+            losses = ops.sparse_categorical_crossentropy(targets, logits, from_logits=True)
+            hits = ops.cast(ops.equal(ops.argmax(logits, axis=-1), targets), losses.dtype)
             if self.target == "downsampled":
-                losses = ops.mean(losses, axis=-1)
+                losses, hits = (ops.mean(value, axis=-1) for value in (losses, hits))
         weights = ops.cast(corrupted, losses.dtype)
-        return ops.sum(losses * weights, axis=1) / ops.sum(weights, axis=1)
+        weights = weights / ops.sum(weights, axis=1, keepdims=True)
+        return ops.sum(losses * weights, axis=1), ops.sum(hits * weights, axis=1)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], self.num_patches, self._num_values())

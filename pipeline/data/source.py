@@ -99,6 +99,11 @@ class Split:
         )
         return parsed[self.image_key], parsed[self.label_key]
 
+    def parse_labels(self, serialized: tf.Tensor) -> tf.Tensor:
+        """Parse the labels, int64 `[batch]`, of serialized tf.Examples, string `[batch]`."""
+        feature = {self.label_key: tf.io.FixedLenFeature([], tf.int64)}
+        return tf.io.parse_example(serialized, feature)[self.label_key]
+
     def parse_key(self, serialized: tf.Tensor) -> tf.Tensor:
         """Parse the key (string []) of one serialized tf.Example; empty where there is none."""
         if self.key_feature is None:

@@ -48,11 +48,22 @@ def device_type(strategy: tf.distribute.Strategy) -> str:
 
 
 def compute_policy(config: PretrainConfig, strategy: tf.distribute.Strategy) -> str:
-    """Keras dtype policy for `config.precision`."""
+    """Keras dtype policy for `config.precision`; raises as `policy_on`."""
+    return policy_on(device_type(strategy), config)
+
+
+def policy_on(device: str, config: PretrainConfig) -> str:
+    """Keras dtype policy for `config.precision` on TPU, GPU or CPU.
+
+    Raises:
+        UserError: the device does not have it.
+    """
     precision = config.precision
     if precision == "auto":
-        precision = "bfloat16" if _has_bfloat16(device_type(strategy)) else "float32"
-    return {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
+        precision = "bfloat16" if _has_bfloat16(device) else "float32"
+    if precision == "float16" and device == "TPU":
+        raise UserError("precision=float16: TPUs compute in bfloat16: choose that, or auto")
+    return "float32" if precision == "float32" else f"mixed_{precision}"
 
 
 def use_xla(config: PretrainConfig, strategy: tf.distribute.Strategy) -> bool:

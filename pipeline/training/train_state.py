@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from pipeline.config import OptimConfig
+from pipeline.training.loss_scale import LossScale
 from pipeline.training.optimizers import make_optimizer
 from pipeline.training.optimizers.weight_rules import weight_rules
 
@@ -22,7 +23,8 @@ class TrainState:
         model: the model that is trained.
         optimizer: with its slots, such as moments.
         ema: moving averages of the trainable weights, in their order; empty without `ema_decay`.
-        step: int64, updates finished.
+        loss_scale: of float16; None: the loss is not scaled.
+        step: int64, batches finished.
         seed: int64, of the run: a checkpoint made with another seed belongs to another run.
     """
 
@@ -33,6 +35,7 @@ class TrainState:
         *,
         seed: int,
         ema_decay: float | None = None,
+        scale_loss: bool = False,
     ):
         """Make the slots and averages of `model`'s trainable weights.
 
@@ -46,6 +49,7 @@ class TrainState:
         self.ema: list[tf.Variable] = []
         if ema_decay is not None:
             self.ema = [tf.Variable(tf.identity(v), trainable=False) for v in self.variables]
+        self.loss_scale = LossScale() if scale_loss else None
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.seed = tf.Variable(seed, dtype=tf.int64, trainable=False, name="seed")
 
@@ -67,6 +71,8 @@ class TrainState:
         for path, slots in zip(paths, self.optimizer.slots, strict=True):
             for name, slot in slots.items():
                 tables.setdefault(name, {})[path] = slot
+        if self.loss_scale is not None:
+            tables["loss_scale"] = self.loss_scale.variables()
         # Not `variables`: those hold the states of random generators, which the step passes by.
         tables["model"] = {weight.path: weight.value for weight in self.model.weights}
         return tf.train.Checkpoint(

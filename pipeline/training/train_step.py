@@ -13,9 +13,11 @@ import tensorflow as tf
 
 from pipeline.config import PretrainConfig
 from pipeline.errors import UserError
-from pipeline.training.losses import cross_entropy
-from pipeline.training.mixing import draw_mixing, mix_images, swap_pairs
+from pipeline.training.gradients import make_batch_gradient
+from pipeline.training.mixing import draw_mixing
+from pipeline.training.objectives import make_objective
 from pipeline.training.schedule import learning_rate
+from pipeline.training.sharpness import worst_weights_nearby
 from pipeline.training.train_state import TrainState
 
 Metrics = dict[str, tf.Tensor]
@@ -30,14 +32,24 @@ def make_train_step(
     *,
     total_steps: int,
     jit_compile: bool,
+    class_weights: Sequence[float] | None = None,
 ) -> TrainStep:
     """Compile the step.
+
+    Args:
+        strategy: that `state` was created under.
+        state: what the step changes.
+        config: of the run.
+        total_steps: of the whole run, for the learning rate.
+        jit_compile: whether XLA compiles the forward and backward pass.
+        class_weights: factor of the loss of each class; None: 1.
 
     Returns:
         A function of a distributed batch: images `[batch, height, width, 3]` in [-1, 1], labels
         and per-example seeds `[batch]`. It updates `state` and returns float32 scalars: `loss`
         (mean over the global batch), `accuracy` (of mixed images: against the label that weighs
-        more), `learning_rate` and `gradient_norm` (before clipping).
+        more), from 6 classes on `accuracy_top5`, `learning_rate` and `gradient_norm` (before
+        clipping).
 
     Raises:
         UserError: images are mixed, and a replica's microbatch is odd.
@@ -51,7 +63,11 @@ def make_train_step(
             f"{2 * replicas * config.accumulate}"
         )
     replica_step = make_replica_step(
-        state, config, total_steps=total_steps, jit_compile=jit_compile
+        state,
+        config,
+        total_steps=total_steps,
+        jit_compile=jit_compile,
+        class_weights=class_weights,
     )
 
     @tf.function
@@ -69,16 +85,24 @@ def make_train_step(
             )
         per_replica = strategy.run(replica_step, args=batch)
         state.step.assign_add(1)
-        return {
+        metrics = {
             name: strategy.experimental_local_results(value)[0]
             for name, value in per_replica.items()
         }
+        if state.loss_scale is not None:
+            state.loss_scale.update(tf.math.is_finite(metrics["gradient_norm"]))
+        return metrics
 
     return train_step
 
 
 def make_replica_step(
-    state: TrainState, config: PretrainConfig, *, total_steps: int, jit_compile: bool
+    state: TrainState,
+    config: PretrainConfig,
+    *,
+    total_steps: int,
+    jit_compile: bool,
+    class_weights: Sequence[float] | None = None,
 ) -> Callable[..., Metrics]:
     """What each replica does, all of which a TPU compiles: it is run by `strategy.run`.
 
@@ -86,85 +110,32 @@ def make_replica_step(
         A function of a replica's images, labels and seeds and, where images are mixed, of the
         step's `Mixing`. It updates the weights, moments and averages of `state`, not its step.
     """
-    gradients_of = tf.function(
-        lambda *batch: _accumulate(state, config, *batch),
-        jit_compile=jit_compile,
-    )
+    optim = config.optim
+    objective = make_objective(config, state.model, class_weights)
+    batch_gradient = make_batch_gradient(state, config, objective, jit_compile=jit_compile)
 
     def replica_step(*batch: tf.Tensor) -> Metrics:
-        gradients, loss, correct = gradients_of(*batch)
-        replica = tf.distribute.get_replica_context()
-        *gradients, loss, correct = replica.all_reduce(
-            tf.distribute.ReduceOp.SUM, [*gradients, loss, correct]
-        )
+        gradients, loss, hits = batch_gradient(*batch)
+        if optim.sam_rho is not None:
+            with worst_weights_nearby(state.variables, gradients, optim.sam_rho):
+                gradients = batch_gradient(*batch).gradients
         norm = tf.linalg.global_norm(gradients)
-        if config.optim.clip_norm is not None:
-            gradients, _ = tf.clip_by_global_norm(gradients, config.optim.clip_norm, norm)
-        rate = learning_rate(state.step, config.optim, total_steps)
-        state.optimizer.apply(gradients, rate, state.step)
-        state.update_ema()
-        accuracy = correct / config.batch_size
-        return {
+        if optim.clip_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, optim.clip_norm, norm)
+        rate = learning_rate(state.step, optim, total_steps)
+        metrics = {
             "loss": loss,
-            "accuracy": accuracy,
+            **objective.accuracies(hits, config.batch_size),
             "learning_rate": rate,
             "gradient_norm": norm,
         }
+        updates, finite = state.step, None
+        if state.loss_scale is not None:
+            metrics["loss_scale"] = tf.identity(state.loss_scale.scale)
+            updates = updates - state.loss_scale.skipped_steps
+            finite = tf.math.is_finite(norm)
+        state.optimizer.apply(gradients, rate, updates, condition=finite)
+        state.update_ema()
+        return metrics
 
     return replica_step
-
-
-def _accumulate(
-    state: TrainState,
-    config: PretrainConfig,
-    images: tf.Tensor,
-    labels: tf.Tensor,
-    seeds: tf.Tensor,
-    *mixing: tf.Tensor,
-) -> tuple[Sequence[tf.Tensor], tf.Tensor, tf.Tensor]:
-    """Gradients, loss and correct answers of one replica, summed over its microbatches."""
-    if config.accumulate == 1:
-        return _microbatch(state, config, images, labels, seeds, *mixing)
-    count = config.accumulate
-    images = tf.reshape(images, [count, -1, *images.shape[1:]])
-    labels, seeds = (tf.reshape(value, [count, -1]) for value in (labels, seeds))
-
-    def add(index: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        gradients, loss, correct = _microbatch(
-            state, config, images[index], labels[index], seeds[index], *mixing
-        )
-        return index + 1, *(
-            total + term for total, term in zip(sums, [*gradients, loss, correct], strict=True)
-        )
-
-    zeros = [tf.zeros(variable.shape, variable.dtype) for variable in state.variables]
-    start = (tf.constant(0), *zeros, tf.constant(0.0), tf.constant(0.0))
-    _, *gradients, loss, correct = tf.while_loop(
-        lambda index, *_: index < count, add, start, maximum_iterations=count
-    )
-    return gradients, loss, correct
-
-
-def _microbatch(
-    state: TrainState,
-    config: PretrainConfig,
-    images: tf.Tensor,
-    labels: tf.Tensor,
-    seeds: tf.Tensor,
-    *mixing: tf.Tensor,
-) -> tuple[Sequence[tf.Tensor], tf.Tensor, tf.Tensor]:
-    if mixing:
-        keep, share = mixing
-        images = mix_images(images, keep)
-    with tf.GradientTape() as tape:
-        logits = state.model(images, training=True, seeds=seeds)
-        losses = cross_entropy(logits, labels, config.loss, config.label_smoothing)
-        if mixing:  # the loss is linear in the target
-            others = cross_entropy(logits, swap_pairs(labels), config.loss, config.label_smoothing)
-            losses = share * losses + (1.0 - share) * others
-        loss = tf.reduce_sum(losses) / config.batch_size
-    gradients = tape.gradient(
-        loss, state.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
-    )
-    hits = tf.equal(tf.argmax(logits, axis=-1), tf.cast(labels, tf.int64))
-    return gradients, loss, tf.reduce_sum(tf.cast(hits, tf.float32))

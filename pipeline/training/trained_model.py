@@ -9,8 +9,9 @@ import keras
 
 from pipeline.config import PretrainConfig
 from pipeline.errors import UserError
-from pipeline.model import build_model
 from pipeline.training.checkpoint import Checkpointer
+from pipeline.training.objectives import build_objective_model
+from pipeline.training.objectives.masked_patches import as_classifier
 from pipeline.training.train_state import TrainState
 from pipeline.workdir import Workdir
 
@@ -20,7 +21,8 @@ class TrainedModel:
     """What a run has trained.
 
     Attributes:
-        model: in float32, with averaged weights where the run keeps them.
+        model: in float32, with averaged weights where the run keeps them. After masked patch
+            prediction: the encoder under a head of zeros.
         class_names: in the order of the logits.
         config: of the run.
         step: of the checkpoint.
@@ -41,7 +43,7 @@ def load_trained_model(path: str, step: int | Literal["best"] | None = None) -> 
     workdir = Workdir(path)
     config = workdir.load_config()
     class_names = workdir.load_class_names()
-    model = build_model(config, len(class_names))
+    model = build_objective_model(config, len(class_names))
     state = TrainState(model, config.optim, seed=config.seed, ema_decay=config.ema_decay)
     folder = workdir.best_checkpoint if step == "best" else workdir.checkpoints
     checkpointer = Checkpointer(state, folder, config.checkpoint.keep, write=False)
@@ -51,4 +53,6 @@ def load_trained_model(path: str, step: int | Literal["best"] | None = None) -> 
         raise UserError(f"no checkpoint in {folder} yet: {remedy} first")
     for variable, average in zip(state.variables, state.ema, strict=False):
         variable.assign(average)
+    if config.objective == "masked_patches":
+        model = as_classifier(model, len(class_names))
     return TrainedModel(model, class_names, config, found)

@@ -1,0 +1,43 @@
+"""Sharpness-aware minimisation (SAM, arXiv 2010.01412; of ViTs, arXiv 2106.01548)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import tensorflow as tf
+
+
+@contextmanager
+def worst_weights_nearby(
+    variables: Sequence[tf.Variable], gradients: Sequence[tf.Tensor], rho: float
+) -> Iterator[None]:
+    """Within it the weights are where the loss is highest within `rho`, to first order:
+
+        weights + rho · gradients / ‖gradients‖₂
+
+    Args:
+        variables: the weights; used from within a replica.
+        gradients: of the global batch: one perturbation for all replicas. (The paper lets each of
+            its m parts of the batch have its own; then the result depends on their number.)
+        rho: radius.
+    """
+    originals = [tf.identity(variable) for variable in variables]
+    length = tf.maximum(tf.linalg.global_norm(gradients), 1e-12)
+    moved = [
+        weight + (rho / length) * gradient
+        for weight, gradient in zip(originals, gradients, strict=True)
+    ]
+    _assign(variables, moved)
+    yield
+    _assign(variables, originals)
+
+
+def _assign(variables: Sequence[tf.Variable], values: Sequence[tf.Tensor]) -> None:
+    def assign_all(strategy: tf.distribute.Strategy, values: Sequence[tf.Tensor]) -> None:
+        for variable, value in zip(variables, values, strict=True):
+            strategy.extended.update(
+                variable, lambda component, new: component.assign(new), (value,), group=False
+            )
+
+    tf.distribute.get_replica_context().merge_call(assign_all, args=(list(values),))
