@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 import tensorflow as tf
 
 from pipeline.errors import UserError
+from pipeline.preflight.check import raise_first_error
+from pipeline.preflight.software import check_wheel, installed_wheels
 
 Result = TypeVar("Result")
 
@@ -49,6 +51,8 @@ def tpu_strategy(
             "--strategy tpu: this machine has no TPU: run on a TPU VM, or name a remote one with "
             "--tpu NAME (`python -m pipeline.preflight --strategy tpu` tells what to install)"
         )
+    if tpu == "local":
+        raise_first_error([check_wheel(installed_wheels(), "TPU", nvidia_driver=False)])
     try:
         resolver = _within(
             LOOKUP_SECONDS,

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from pipeline.config import PretrainConfig
-from pipeline.errors import UserError
 from pipeline.training.gradients import make_batch_gradient
 from pipeline.training.mixing import draw_mixing
 from pipeline.training.objectives import make_objective
@@ -50,18 +49,8 @@ def make_train_step(
         (mean over the global batch), `accuracy` (of mixed images: against the label that weighs
         more), from 6 classes on `accuracy_top5`, `learning_rate` and `gradient_norm` (before
         clipping).
-
-    Raises:
-        UserError: images are mixed, and a replica's microbatch is odd.
     """
     data = config.data
-    replicas = strategy.num_replicas_in_sync
-    if data.mixes_images and config.batch_size // replicas // config.accumulate % 2:
-        raise UserError(
-            f"MixUp and CutMix mix pairs: batch_size {config.batch_size} gives {replicas} replicas "
-            f"× accumulate {config.accumulate} an odd number each: choose a multiple of "
-            f"{2 * replicas * config.accumulate}"
-        )
     replica_step = make_replica_step(
         state,
         config,

@@ -39,6 +39,12 @@ def test_a_tpu_that_is_not_there_says_what_is_missing(config, change):
         strategies.make_strategy(change(config, strategy="tpu"))
 
 
+def test_a_tpu_vm_with_the_plain_wheel_is_told_the_line_to_install(config, change, monkeypatch):
+    monkeypatch.setattr(tpu, "local_tpu_devices", lambda: ["/dev/accel0"])
+    with pytest.raises(UserError, match=r"pip install 'tensorflow-tpu==2.20.*' -f https://"):
+        strategies.make_strategy(change(config, strategy="tpu"))
+
+
 def test_a_tpu_address_where_nobody_answers_is_no_endless_wait():
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # and does not listen
