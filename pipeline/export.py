@@ -25,10 +25,14 @@ def export_run(config: ExportConfig) -> Description:
     """
     from pipeline.data.preprocess import EvalPreprocess
     from pipeline.serving.export_folder import export_model
+    from pipeline.serving.model_card import RunFacts, model_card
     from pipeline.training.trained_model import load_trained_model
+    from pipeline.workdir import Workdir
 
     trained = load_trained_model(config.workdir, config.checkpoint)
     data = trained.config.data
+    workdir = Workdir(config.workdir)
+    facts = RunFacts(trained.config, trained.step, workdir.load_starts(), workdir.load_metrics())
     return export_model(
         trained.model,
         EvalPreprocess(data.height_width, data.eval_resize),
@@ -37,6 +41,7 @@ def export_run(config: ExportConfig) -> Description:
         variant=trained.config.model.variant,
         activation=trained.config.loss,
         origin={"workdir": config.workdir, "step": trained.step, "data": data.source},
+        card=lambda description: model_card(facts, description),
     )
 
 

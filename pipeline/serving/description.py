@@ -15,6 +15,7 @@ from pipeline.errors import UserError
 FILE_NAME = "export.json"
 FORMAT = 1
 KERAS_FILE = "model.keras"
+MODEL_CARD = "README.md"
 GRAPH_FILE = "saved_model.pb"
 BLOCK = 1 << 20
 

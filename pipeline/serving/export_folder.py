@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pipeline.errors import UserError
 from pipeline.serving.description import (
     FILE_NAME,
     KERAS_FILE,
+    MODEL_CARD,
     Description,
     file_digests,
     saved_model_files,
@@ -36,6 +37,7 @@ def export_model(
     variant: str,
     activation: Activation = "softmax",
     origin: dict[str, Any] | None = None,
+    card: Callable[[Description], str] | None = None,
 ) -> Description:
     """Write `model` to the folder `output` as SavedModel, `.keras` file and `export.json`.
 
@@ -50,6 +52,7 @@ def export_model(
         variant: architecture, such as B/16, for `export.json`.
         activation: what makes probabilities of the logits; sigmoid after the sigmoid loss.
         origin: where the weights come from, for `export.json`: JSON values.
+        card: makes the text of `README.md`; None: there is none.
 
     Raises:
         ParityError: what was written does not compute what `model` computes; `output` is untouched.
@@ -78,6 +81,8 @@ def export_model(
             fingerprint=saved_model_fingerprint(described),
             origin=(origin or {}) | {"tensorflow": tf.__version__, "keras": keras.__version__},
         )
+        if card:
+            (folder / MODEL_CARD).write_text(card(description), encoding="utf-8")
         description.write(described)
         _put_in_place(folder, target)
     return description

@@ -31,6 +31,7 @@ from pipeline.training.inputs import (
 from pipeline.training.metrics_log import MetricsLog
 from pipeline.training.objectives import build_objective_model
 from pipeline.training.profile_window import ProfileWindow
+from pipeline.training.run_record import run_record
 from pipeline.training.stop_signal import StopSignal
 from pipeline.training.train_loop import TrainLoop
 from pipeline.training.train_state import TrainState
@@ -108,6 +109,20 @@ def _train(
     start_step = int(state.step.numpy())
     log = MetricsLog(workdir.tensorboard, workdir.metrics, start_step, write=chief)
     log.hyperparameters(config)
+    accelerators = find_accelerators(strategy, config.log.peak_tflops)
+    if chief:
+        workdir.record_start(
+            run_record(
+                config,
+                source,
+                train_split,
+                eval_split,
+                model,
+                accelerators,
+                precision=policy,
+                start_step=start_step,
+            )
+        )
     window = config.log.profile_steps
     loop = TrainLoop(
         config=config,
@@ -126,11 +141,7 @@ def _train(
         checkpointer=checkpointer,
         best=best,
         log=log,
-        compute=ComputeMeter(
-            find_accelerators(strategy, config.log.peak_tflops),
-            training_flops(model),
-            log.device_hours,
-        ),
+        compute=ComputeMeter(accelerators, training_flops(model), log.device_hours),
         class_names=source.class_names,
         profile=ProfileWindow(*window, workdir.tensorboard) if window and chief else None,
         total_steps=total_steps,

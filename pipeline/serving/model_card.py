@@ -1,0 +1,173 @@
+"""`README.md` of an export: what the model is, where it comes from, and what it is good for.
+
+Everything in it comes from the run: its archived configuration, its starts (`run.json`) and its
+log (`metrics.jsonl`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline import cli
+from pipeline.config import PretrainConfig
+from pipeline.serving.description import KERAS_FILE, Description
+
+LISTED_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is known of a run.
+
+    Attributes:
+        config: resolved.
+        step: of the checkpoint that was exported.
+        starts: entries of `run.json`, the latest last; empty: not recorded.
+        rows: of `metrics.jsonl`, in order.
+    """
+
+    config: PretrainConfig
+    step: int
+    starts: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, float]]
+
+    def latest(self, name: str) -> float | None:
+        """The last value of a scalar, up to the exported step."""
+        values = [row[name] for row in self.rows if name in row and row["step"] <= self.step]
+        return values[-1] if values else None
+
+
+def model_card(facts: RunFacts, description: Description) -> str:
+    """The card as Markdown."""
+    sections = {
+        "Use": _use(facts, description),
+        "Results": _results(facts),
+        "Data": _data(facts, description),
+        "Compute": _compute(facts),
+        "Limits": _limits(facts),
+        "Made by": _made_by(facts),
+        "Recipe": f"```yaml\n{cli.to_yaml(facts.config)}```",
+    }
+    height, width = description.image_size
+    title = (
+        f"# {description.variant} at {height}×{width}, trained on {facts.config.data.source}\n\n"
+        f"A {description.variant} image classifier with {len(description.class_names)} classes, "
+        f"step {facts.step} of its training. SHA-256 of the SavedModel: `{description.fingerprint}`"
+    )
+    parts = [title, *(f"## {name}\n\n{text}" for name, text in sections.items())]
+    return "\n\n".join(parts) + "\n"
+
+
+def _use(facts: RunFacts, description: Description) -> str:
+    return f"""The SavedModel takes encoded images (JPEG, PNG, GIF, BMP, WebP) of any size and needs TensorFlow
+alone:
+
+```python
+import tensorflow as tf
+
+model = tf.saved_model.load("this/folder")
+answer = model.signatures["serve"](image_bytes=tf.constant([open("photo.jpg", "rb").read()]))
+answer["probabilities"]  # [1, {len(description.class_names)}], {description.activation}; classes in the order of export.json
+features = model.signatures["features"](image_bytes=...)["features"]
+```
+
+`{KERAS_FILE}` is the same model for Keras, without the preprocessing, for fine-tuning; it needs
+`vit_keras`. With this project: `python -m pipeline.classify --model this/folder photo.jpg`, and
+`python -m pipeline.transfer --model this/folder --data.source DATASET`. To serve it: put this
+folder into a version folder of TensorFlow Serving, such as `models/vit/1`."""  # noqa: E501
+
+
+def _results(facts: RunFacts) -> str:
+    names = {
+        "eval/accuracy": "accuracy",
+        "eval/accuracy_top5": "top-5 accuracy",
+        "eval/loss": "loss",
+        "eval/examples": "images",
+    }
+    found = {label: facts.latest(name) for name, label in names.items()}
+    shown = {label: value for label, value in found.items() if value is not None}
+    if not shown:
+        return "The run has no evaluation."
+    rows = [f"| {label} | {_number(label, value)} |" for label, value in shown.items()]
+    split = facts.config.data.eval_split
+    return "\n".join([f"On split `{split}`, each image once:", "", "| | |", "|---|---:|", *rows])
+
+
+def _number(label: str, value: float) -> str:
+    if "accuracy" in label:
+        return f"{value:.2%}"
+    return f"{value:,.0f}" if label == "images" else f"{value:.4f}"
+
+
+def _data(facts: RunFacts, description: Description) -> str:
+    names = description.class_names
+    listed = ", ".join(names[:LISTED_CLASSES])
+    more = f", … ({len(names)} in all; see `export.json`)" if len(names) > LISTED_CLASSES else ""
+    lines = [f"- Classes: {listed}{more}"]
+    if facts.starts:
+        dataset = facts.starts[-1]["dataset"]
+        images = ", ".join(f"{n:,} of `{split}`" for split, n in dataset["images"].items())
+        lines = [
+            f"- Dataset: `{dataset['source']}`",
+            f"- Images: {images}",
+            f"- SHA-256 of the dataset's description: `{dataset['fingerprint']}`",
+            *lines,
+        ]
+    return "\n".join(lines)
+
+
+def _compute(facts: RunFacts) -> str:
+    if not facts.starts:
+        return "Not recorded."
+    start = facts.starts[-1]
+    images = facts.step * start["batch_size"]
+    flops = images * start["training_flops_per_image"]
+    lines = [
+        f"- Parameters: {start['parameters']:,}",
+        f"- Images seen: {images:,} ({facts.step:,} steps of {start['batch_size']:,})",
+        f"- Training FLOPs of the model, forward and backward: {flops:.3g}",
+        f"- Devices: {start['devices']}, {start['precision']}",
+    ]
+    hours = facts.latest("speed/device_hours")
+    if hours is not None:
+        lines.append(f"- Device-hours, evaluation included: {hours:.3g}")
+    mfu = facts.latest("speed/mfu")
+    if mfu is not None:
+        lines.append(f"- Model FLOPs utilisation at the end: {mfu:.1%}")
+    return "\n".join(lines)
+
+
+def _limits(facts: RunFacts) -> str:
+    lines = [
+        "- It knows the classes above and no others: an image of none of them gets one of them all "
+        "the same.",
+        "- The accuracy above is of images like those it was trained on. On others (other cameras, "
+        "places, drawings) it is not known: evaluate it on yours before relying on it.",
+        "- What is over- or under-represented in the training images is so in its answers. Its "
+        "probabilities were not calibrated.",
+    ]
+    if facts.config.objective == "masked_patches":
+        lines.insert(
+            0,
+            "- It was trained without labels: its head is zero, every class is equally probable. "
+            "Use its features, or fine-tune it.",
+        )
+    return "\n".join(lines)
+
+
+def _made_by(facts: RunFacts) -> str:
+    if not facts.starts:
+        return "Not recorded."
+    lines = []
+    for start in facts.starts:
+        code = start["code"]
+        commit = f"commit `{code['commit']}`" if code["commit"] else "no git checkout"
+        lines.append(
+            f"- from step {start['start_step']}: vit-keras-pipeline "
+            f"{code['version'] or '(not installed)'}, {commit}"
+            f"{' with local changes' * code['modified']}, TensorFlow {start['tensorflow']}, Keras "
+            f"{start['keras']}"
+        )
+    return "\n".join(lines)
