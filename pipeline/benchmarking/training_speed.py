@@ -16,7 +16,11 @@ from pipeline.data.source import Split, open_source
 from pipeline.model import build_model
 from pipeline.prepare import prepare_source
 from pipeline.training import strategy as strategies
-from pipeline.training.inputs import check_batch_sizes, distributed_train_batches
+from pipeline.training.inputs import (
+    check_batch_sizes,
+    check_divisible,
+    distributed_train_batches,
+)
 from pipeline.training.train_state import TrainState
 from pipeline.training.train_step import TrainStep, make_train_step
 from vit_keras.flops import model_cost
@@ -118,6 +122,7 @@ def _make_step(
     config: TrainingBenchmarkConfig, strategy: tf.distribute.Strategy, num_classes: int
 ) -> tuple[Callable[[tuple], Any], float]:
     """The run's own train step, and its GFLOPs for an image."""
+    check_divisible(config, strategy.num_replicas_in_sync)
     with strategy.scope():
         policy = strategies.compute_policy(config, strategy)
         model = build_model(config, num_classes, policy)

@@ -137,7 +137,7 @@ MODELS = {
     "vit": small,
     "vit_dropout_layer_scale": lambda policy: small(policy, dropout_rate=0.1, layer_scale_init=0.1),
     "gap_qk_norm": lambda policy: small(policy, classifier="gap", qk_norm=True),
-    "axial": lambda policy: small(policy, variant="Axial-B/32", patch_size=4),
+    "axial": lambda policy: small(policy, variant="Axial-B/32", patch_size=8, num_layers=1),
     "hybrid": lambda policy: small(policy, variant="R+Ti/16", num_layers=1),
     "bit": small_bit,
 }
@@ -228,7 +228,7 @@ def test_the_table_puts_remedies_below_and_errors_stop_a_run():
         raise_first_error(checks)
 
 
-@pytest.mark.parametrize("recipe", ["quickstart.yaml", "imagenet1k/l16_paper.yaml"])
+@pytest.mark.parametrize("recipe", ["quickstart.yaml", "imagenet1k/b16_paper.yaml"])
 def test_the_command_judges_recipes_whose_dataset_is_not_here(recipe, tmp_path, capsys):
     status = command.main(
         [
@@ -243,7 +243,7 @@ def test_the_command_judges_recipes_whose_dataset_is_not_here(recipe, tmp_path, 
     assert status == 2
     assert found["wheel"] == found["devices"] == found["dataset"] == "error"
     assert found["batch"] == found["precision"] == found["workdir"] == "ok"
-    assert found["memory"] == ("warning" if "l16" in recipe else "ok")
+    assert found["memory"] == ("warning" if "b16" in recipe else "ok")
     assert not (tmp_path / "run").exists()
 
 

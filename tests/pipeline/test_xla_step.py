@@ -97,11 +97,12 @@ def run_compiled(step, batch):
     return compiled(*batch)
 
 
-@pytest.mark.parametrize("build", [small_hybrid, small_bit])
-def test_the_whole_replica_step_compiles(everything_on, build):
-    state, batch = state_and_batch(everything_on, build, "mixed_bfloat16")
+@pytest.mark.parametrize(("build", "optimizer"), [(small_hybrid, "adafactor"), (small_bit, "sgd")])
+def test_the_whole_replica_step_compiles(everything_on, change, build, optimizer):
+    config = change(everything_on, optim__optimizer=optimizer, optim__moment_dtype="bfloat16")
+    state, batch = state_and_batch(config, build, "mixed_bfloat16")
     before = [variable.numpy() for variable in [*state.variables, *state.ema]]
-    step = make_replica_step(state, everything_on, total_steps=10, jit_compile=False)
+    step = make_replica_step(state, config, total_steps=10, jit_compile=False)
     metrics = run_compiled(step, batch)
     assert np.isfinite(metrics["loss"].numpy()) and metrics["gradient_norm"].numpy() > 0
     head, average = state.variables[-1].numpy(), state.ema[-1].numpy()
