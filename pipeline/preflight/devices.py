@@ -66,8 +66,9 @@ def check_batch(config: PretrainConfig, replicas: int, device: str) -> Check:
     microbatch = config.batch_size // replicas // config.accumulate
     height, width = config.data.height_width
     found = (
-        f"{config.batch_size} images = {replicas} replicas × {config.accumulate} microbatches × "
-        f"{microbatch}, always [{microbatch}, {height}, {width}, 3]"
+        f"{config.batch_size} images = {replicas} replica{'s' * (replicas > 1)} × "
+        f"{config.accumulate} microbatch{'es' * (config.accumulate > 1)} of [{microbatch}, {height}, "
+        f"{width}, 3], always"
     )
     if device == "TPU" and microbatch % TPU_TILE:
         multiple = replicas * config.accumulate * TPU_TILE
