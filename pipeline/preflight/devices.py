@@ -67,8 +67,8 @@ def check_batch(config: PretrainConfig, replicas: int, device: str) -> Check:
     height, width = config.data.height_width
     found = (
         f"{config.batch_size} images = {replicas} replica{'s' * (replicas > 1)} × "
-        f"{config.accumulate} microbatch{'es' * (config.accumulate > 1)} of [{microbatch}, {height}, "
-        f"{width}, 3], always"
+        f"{config.accumulate} microbatch{'es' * (config.accumulate > 1)} of "
+        f"[{microbatch}, {height}, {width}, 3], always"
     )
     if device == "TPU" and microbatch % TPU_TILE:
         multiple = replicas * config.accumulate * TPU_TILE
