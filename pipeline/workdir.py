@@ -42,18 +42,20 @@ class Workdir:
 
     def record_start(self, record: dict) -> None:
         """Add what a start of the run was made of; starts after its step were taken back."""
-        before = [
-            start for start in self.load_starts() if start["start_step"] < record["start_step"]
-        ]
-        _write(self.starts, json.dumps([*before, record], ensure_ascii=False, indent=1))
+        starts = [s for s in self.load_starts() if s["start_step"] < record["start_step"]]
+        _write(self.starts, json.dumps([*starts, record], ensure_ascii=False, indent=1))
 
     def load_starts(self) -> list[dict]:
         """What the starts of the run were made of, see `run_record`; empty: not recorded."""
         return json.loads(_read(self.starts) or "[]")
 
     def load_metrics(self) -> list[dict[str, float]]:
-        """Rows of the log, in order."""
-        return [json.loads(line) for line in (_read(self.metrics) or "").splitlines()]
+        """Rows of the log, in order; a line that a kill cut short is left out."""
+        rows = []
+        for line in (_read(self.metrics) or "").splitlines():
+            with contextlib.suppress(ValueError):
+                rows.append(json.loads(line))
+        return rows
 
     def load_config(self) -> PretrainConfig:
         """The configuration the run was made with.

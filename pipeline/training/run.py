@@ -110,7 +110,7 @@ def _train(
     log = MetricsLog(workdir.tensorboard, workdir.metrics, start_step, write=chief)
     log.hyperparameters(config)
     accelerators = find_accelerators(strategy, config.log.peak_tflops)
-    if chief:
+    if chief and start_step < total_steps:
         workdir.record_start(
             run_record(
                 config,

@@ -221,28 +221,6 @@ def test_two_runs_cannot_share_a_workdir(plain):
         run(plain)
 
 
-def test_tensorboard_has_the_scalars_and_the_grid_of_augmented_images(plain):
-    run(plain)
-    (path,) = Path(plain.workdir, "tensorboard").glob("events*")
-    tags = set()
-    for event in tf.compat.v1.train.summary_iterator(str(path)):
-        tags |= {value.tag for value in event.summary.value}
-    assert {
-        "train/loss",
-        "train/accuracy",
-        "train/learning_rate",
-        "train/gradient_norm",
-        "speed/images_per_second",
-        "speed/step_seconds",
-        "speed/input_wait_share",
-        "eval/accuracy",
-        "train/augmented_images",
-    } <= tags
-    assert {name for row in rows(plain.workdir) for name in row} >= tags - {
-        "train/augmented_images"
-    }
-
-
 def test_kill_9_at_any_moment_costs_at_most_the_steps_since_the_last_checkpoint(plain, tmp_path):
     yaml = tmp_path / "config.yaml"
     yaml.write_text(cli.to_yaml(plain))
