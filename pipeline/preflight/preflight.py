@@ -17,7 +17,7 @@ from pipeline.preflight.machine import Machine, look_at_machine
 from pipeline.preflight.memory import check_memory, checkpoint_bytes, slot_bytes
 from pipeline.preflight.software import check_wheel, installed_wheels
 from pipeline.preflight.storage import check_split, check_workdir, missing_dataset
-from pipeline.training.inputs import check_batch_sizes, training_order
+from pipeline.training.inputs import check_split_size, training_order
 from pipeline.training.objectives import build_objective_model
 from pipeline.training.strategy import policy_on
 from pipeline.training.train_state import TrainState
@@ -41,22 +41,23 @@ def preflight(config: PreflightConfig) -> list[Check]:
     if machine.cluster:
         checks.append(check_workers(machine.cluster))
     replicas = config.replicas or machine.replicas
+    unknown = "the number of TPU devices is not known before the TPU is started"
     if replicas is None:
-        found = "the number of TPU devices is not known before the TPU is started"
-        checks.append(Check("batch", "not checked", found, "give --replicas"))
-        replicas = 1
+        checks.append(Check("batch", "not checked", unknown, "give --replicas"))
     else:
         checks.append(check_batch(config, replicas, machine.device))
-    checks.append(check_precision(config, machine.device))
-    source, of_dataset = _look_at_dataset(config, machine, replicas)
+    precision = check_precision(config, machine.device)
+    checks.append(precision)
+    source, of_dataset = _look_at_dataset(config, machine)
     checks += of_dataset
-    policy = "float32"
-    if checks[-len(of_dataset) - 1].status != "error":
-        policy = policy_on(machine.device, config)
+    policy = "float32" if precision.status == "error" else policy_on(machine.device, config)
     with keras.StatelessScope(initialize_variables=False):
         model = build_objective_model(config, source.num_classes if source else CLASSES, policy)
     slots = slot_bytes(model, config.optim)
     checks.append(_check_workdir(model, config, slots))
+    if replicas is None:
+        checks.append(Check("memory", "not checked", unknown, "give --replicas"))
+        return checks
     device_bytes = machine.device_bytes
     if config.device_memory is not None:
         device_bytes = int(config.device_memory * 1e9)
@@ -111,9 +112,7 @@ def compute_bytes(policy: str) -> int:
     return 4 if policy == "float32" else 2
 
 
-def _look_at_dataset(
-    config: PretrainConfig, machine: Machine, replicas: int
-) -> tuple[Source | None, list[Check]]:
+def _look_at_dataset(config: PretrainConfig, machine: Machine) -> tuple[Source | None, list[Check]]:
     data = config.data
     try:
         source = open_source(
@@ -130,7 +129,7 @@ def _look_at_dataset(
         splits = [train_split]
         if data.eval_split:
             splits.append(source.split(data.eval_split))
-        check_batch_sizes(config, train_split, replicas)
+        check_split_size(config, train_split)
         workers = len(machine.cluster.workers) if machine.cluster else 1
         training_order(config, train_split).check_hosts(workers)
     except (UserError, ValueError) as error:

@@ -18,6 +18,11 @@ from pipeline.errors import UserError
 def check_batch_sizes(config: PretrainConfig, split: Split, replicas: int) -> None:
     """Raise a UserError where a global batch cannot be divided, or is larger than the split."""
     check_divisible(config, replicas)
+    check_split_size(config, split)
+
+
+def check_split_size(config: PretrainConfig, split: Split) -> None:
+    """Raise a UserError where a global batch is larger than the split."""
     if split.num_examples < config.batch_size:
         raise UserError(
             f"batch_size {config.batch_size} is larger than the {split.num_examples} images of "
