@@ -21,7 +21,7 @@ from beam_jobs import (
     storage,
     summary,
 )
-from beam_jobs.build_dataset import Options
+from beam_jobs.corpus_options import CorpusOptions
 from beam_jobs.corpus_shards import DATASET, WriteShard
 from beam_jobs.dataset_folder import Job
 from beam_jobs.entries import Entry
@@ -36,12 +36,12 @@ _DECISIVE = (
     *("input", "splits", "label_from", "multi_label", "max_size", "min_size", "max_pixels"),
     *("quality", "on_duplicate_key", "shard_size", "shards"),
 )
-"""Options that decide the bytes; with `class_names` and `exclude`, by their content."""
+"""CorpusOptions that decide the bytes; with `class_names` and `exclude`, by their content."""
 _MAIN_REASONS = 3
 """Reasons that are named when a job fails for its rejects."""
 
 
-def run(options: Options) -> None:
+def run(options: CorpusOptions) -> None:
     """Write the dataset folder, or what is missing of it, and print its summary.
 
     Raises:
@@ -82,7 +82,7 @@ def run(options: Options) -> None:
     summary.show(folder, manifests, len(plan.labels), time.monotonic() - started)
 
 
-def _job(options: Options, classes: dict[str, str]) -> Job:
+def _job(options: CorpusOptions, classes: dict[str, str]) -> Job:
     decisive: dict[str, Any] = {name: getattr(options, name) for name in _DECISIVE}
     decisive["class_names"] = classes or None
     if options.exclude is not None:
@@ -95,7 +95,7 @@ def _job(options: Options, classes: dict[str, str]) -> Job:
 class _Steps:
     """The pipeline, in the two halves that it is made of."""
 
-    options: Options
+    options: CorpusOptions
     job: Job
     classes: dict[str, str]
     units: list[Unit]

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from beam_jobs import exclude, shards
+from beam_jobs.duplicate_options import DuplicateOptions
 from beam_jobs.example import deserialize
-from beam_jobs.find_duplicates import Options
 from beam_jobs.hash_shard import Hashes
 from beam_jobs.shards import Shard
 from beam_jobs.similar_pairs import similar_pairs
@@ -37,7 +37,7 @@ class Pair(NamedTuple):
     """The one to leave out."""
 
 
-def write(hashes: list[Hashes], options: Options) -> None:
+def write(hashes: list[Hashes], options: DuplicateOptions) -> None:
     """Write the report's files and print what was found."""
     own = _gather([h for h in hashes if h.folder == options.input])
     if options.against:
@@ -83,7 +83,9 @@ def _gather(hashes: list[Hashes]) -> tuple[list[Place], np.ndarray]:
 
 
 def _pairs_against(
-    own: tuple[list[Place], np.ndarray], others: tuple[list[Place], np.ndarray], options: Options
+    own: tuple[list[Place], np.ndarray],
+    others: tuple[list[Place], np.ndarray],
+    options: DuplicateOptions,
 ) -> list[Pair]:
     """Images of the input that look like one of the others; either may be the changed copy."""
     (own_places, own_bits), (other_places, other_bits) = own, others
@@ -101,7 +103,7 @@ def _pairs_against(
 
 
 def _pairs_within(
-    own: tuple[list[Place], np.ndarray], options: Options
+    own: tuple[list[Place], np.ndarray], options: DuplicateOptions
 ) -> tuple[list[Pair], set[str]]:
     """Pairs among the input's images, and the keys of all but one of each group."""
     places, bits = own

@@ -144,9 +144,16 @@ def _pipeline(folder: Path, options: EngineOptions, stack: contextlib.ExitStack)
         return _dask_pipeline(arguments, options, stack)
     if options.runner == "dataflow":
         return dataflow.pipeline(arguments)
+    if options.runner in ("embed", "portable"):
+        from apache_beam.runners.portability.portable_runner import PortableRunner
+
+    if options.runner == "portable":
+        for needed in ("--job_endpoint", "--environment_type"):
+            if not any(argument.partition("=")[0] == needed for argument in arguments):
+                raise UserError(f"--runner portable needs {needed}=… in --beam_args")
+        return beam.Pipeline(PortableRunner(), PipelineOptions(arguments))
     if options.runner == "embed":
         from apache_beam.portability import python_urns
-        from apache_beam.runners.portability.portable_runner import PortableRunner
 
         arguments += ["--job_endpoint", "embed", "--environment_type", python_urns.SUBPROCESS_SDK]
         arguments += ["--environment_config", _worker_command(folder)]

@@ -11,11 +11,13 @@ from typing import Literal
 class EngineOptions:
     """Where the job runs. The output does not depend on it."""
 
-    runner: Literal["local", "in_process", "embed", "dask", "dataflow"] = "local"
+    runner: Literal["local", "in_process", "embed", "portable", "dask", "dataflow"] = "local"
     """local: worker processes on this machine; in_process: all in this process, for debugging;
-    embed: one worker process behind Beam's portable job service, as a Flink or Spark job server
-    would run it; dask: a Dask cluster, started on this machine unless --beam_args names one;
-    dataflow: Google Cloud, with --project, --region and --temp_location in --beam_args."""
+    embed: one worker process behind Beam's portable job service, started here; portable: any job
+    service, such as Flink's or Spark's job server, with --job_endpoint=HOST:PORT and
+    --environment_type in --beam_args; dask: a Dask cluster, started on this machine unless
+    --beam_args names one; dataflow: Google Cloud, with --project, --region and --temp_location in
+    --beam_args."""
     workers: int = 0
     """Worker processes of the runners local and dask; 0: one per CPU core."""
     beam_args: str = ""

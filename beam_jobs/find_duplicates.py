@@ -11,11 +11,10 @@ pre-training set. Writes `pairs.jsonl`, `exclude.txt` for `build_dataset --exclu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from beam_jobs import cli, dataset_reader, engine
-from beam_jobs.engine_options import EngineOptions
+from beam_jobs.duplicate_options import DuplicateOptions
 from beam_jobs.errors import UserError
 from beam_jobs.shards import Shard
 
@@ -27,31 +26,9 @@ if TYPE_CHECKING:
 _MODULE = "beam_jobs.find_duplicates"
 
 
-@dataclass(kw_only=True)
-class Options(EngineOptions):
-    """Find near-duplicate images by a perceptual hash: re-encoded, resized, brightened, cropped."""
-
-    input: str
-    """Dataset folder to find duplicates in."""
-    output: str
-    """Folder for pairs.jsonl, exclude.txt and index.html."""
-    against: list[str] = field(default_factory=list)
-    """Dataset folders, such as test sets, whose images must not occur in --input. None: --input is
-    compared with itself, and all but one image of each group of duplicates are to be excluded."""
-    max_distance: int = 60
-    """Bits of 256 in which the hashes of duplicates may differ. Unrelated photographs differ in 85
-    or more, nearly always."""
-    crops: bool = True
-    """Also find copies that lack 5 % at their edges."""
-    mirrored: bool = False
-    """Also find copies that are mirrored left to right."""
-    show: int = 200
-    """Pairs in index.html, the least alike first, since that is where mistakes are."""
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the job."""
-    options = cli.parse(Options, argv, prog=f"python -m {_MODULE}")
+    options = cli.parse(DuplicateOptions, argv, prog=f"python -m {_MODULE}")
     if not 0 <= options.max_distance <= 100:
         raise UserError(f"--max_distance {options.max_distance} is not from 0 to 100")
     folders = [options.input, *options.against]
@@ -67,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _build(
-    pipeline: beam.Pipeline, todo: list[tuple[str, Shard]], options: Options
+    pipeline: beam.Pipeline, todo: list[tuple[str, Shard]], options: DuplicateOptions
 ) -> beam.PCollection[Hashes]:
     import apache_beam as beam
 

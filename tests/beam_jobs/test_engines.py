@@ -1,6 +1,7 @@
 """The same bytes from every engine that runs on one machine, and the check for Dataflow."""
 
 import importlib.util
+import time
 
 import pytest
 from beam_corpus import command, contents, make_folder
@@ -31,6 +32,30 @@ def reference(corpus, tmp_path_factory):
 
 def test_embed_writes_the_same_bytes(corpus, reference, tmp_path):
     assert build(corpus, tmp_path / "d", "--runner", "embed") == reference
+
+
+def test_a_job_service_writes_the_same_bytes(corpus, reference, tmp_path):
+    """Beam's own job service in a process of its own, in the place of Flink's or Spark's."""
+    service = "apache_beam.runners.portability.local_job_service_main"
+    port = tmp_path / "port"
+    server = command(service, "--port_file", str(port), "--staging_dir", str(tmp_path / "staging"))
+    try:
+        deadline = time.monotonic() + 60
+        while not port.exists() or not port.read_text():
+            assert server.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        endpoint = f"--job_endpoint=localhost:{port.read_text()} --environment_type=LOOPBACK"
+        arguments = ["--runner", "portable", "--beam_args", endpoint]
+        assert build(corpus, tmp_path / "d", *arguments) == reference
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def test_a_job_service_that_is_not_named():
+    options = EngineOptions(runner="portable", beam_args="--job_endpoint=localhost:8099")
+    with pytest.raises(UserError, match="needs --environment_type"):
+        engine.run(lambda pipeline: None, options)
 
 
 def test_dask_writes_the_same_bytes(corpus, reference, tmp_path):
