@@ -1,8 +1,9 @@
 """Memory of what a backward pass needs of the forward pass, by formula.
 
-Counted are the tensors that TensorFlow keeps without XLA. XLA keeps fewer, since it computes some
-again within its fusions: for it this is an upper estimate. A test holds the formula against the
-graph that TensorFlow makes of forward and backward pass.
+Counted are the tensors that TensorFlow keeps without XLA; a test holds the formula against the
+graph that TensorFlow makes of forward and backward pass. XLA computes some again within its
+fusions. For the whole step of Ti/16 with 4 blocks at 224 pixels and 8 images it allocated, on a
+CPU, 0.78 of what `estimate` expects in float32, and 1.12 in bfloat16, which it widens there.
 
 For one image and one encoder block of T tokens of width D, MLP width M and H heads, with s bytes a
 number in the compute type (2 or 4), and norms and softmax in float32:
