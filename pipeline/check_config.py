@@ -18,6 +18,7 @@ def check_config(config: PretrainConfig) -> None:
         "epochs",
         "batch_size",
         "accumulate",
+        "steps_per_loop",
         "eval_every_steps",
         "eval_batch_size",
         "checkpoint.every_steps",

@@ -272,6 +272,11 @@ class PretrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    steps_per_loop: int = 1
+    """Steps that the accelerator does before the host has its turn; a log row, an evaluation, a
+    checkpoint and a stop wait for the end of such a loop, which is shortened to meet them. The
+    results are the same; on a TPU, or with short steps, it is faster. With more than 1 the time
+    spent waiting for input is not measured."""
     objective: Literal["classify", "masked_patches"] = "classify"
     """What is learnt: the labels, or, without labels, what is in corrupted patches (paper, appendix
     B.1.2). The export of the latter is the encoder under a head of zeros, for fine-tuning."""

@@ -18,6 +18,10 @@ class ProfileWindow:
         self._folder = folder
         self._running = False
 
+    def edges(self) -> tuple[int, int]:
+        """The steps that must be finished, and no further one begun, when it starts and stops."""
+        return self._first - 1, self._last
+
     def before(self, step: int) -> None:
         """Start where `step` is the first to be recorded."""
         if self._first <= step <= self._last and not self._running:

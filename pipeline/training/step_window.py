@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from pipeline.errors import TrainingDiverged
 from pipeline.training.loss_scale import FLOOR
+from pipeline.training.step_loop import StepLoop
 from pipeline.training.train_step import Metrics, TrainStep
 
 SETTINGS = ("learning_rate", "loss_scale")
@@ -26,7 +27,7 @@ class StepWindow:
         self._batch_size = batch_size
         self._pending: list[Metrics] = []
         self._rows: list[dict[str, float]] = []
-        self._wait_seconds = 0.0
+        self._wait_seconds: float | None = 0.0  # None: not known
         self._seconds = 0.0
         self._untimed = 0  # steps
 
@@ -34,10 +35,18 @@ class StepWindow:
         """Take a batch and train on it; returns the batch."""
         started = time.monotonic()
         batch = next(batches)
-        self._wait_seconds += time.monotonic() - started
+        if self._wait_seconds is not None:
+            self._wait_seconds += time.monotonic() - started
         self._pending.append(train_step(*batch))
         self._seconds += time.monotonic() - started
         return batch
+
+    def run_steps(self, batches: Iterator, step_loop: StepLoop, count: int) -> None:
+        """Take `count` batches and train on them."""
+        started = time.monotonic()
+        self._pending.append(step_loop(batches, count))
+        self._wait_seconds = None
+        self._seconds += time.monotonic() - started
 
     def check(self) -> None:
         """Wait until the device has finished the steps.
@@ -46,8 +55,7 @@ class StepWindow:
             TrainingDiverged: the loss or the gradient's norm of one is not finite; names the step.
         """
         started = time.monotonic()
-        for metrics in self._pending:
-            row = {name: float(value) for name, value in metrics.items()}
+        for row in (row for metrics in self._pending for row in _rows(metrics)):
             self._rows.append(row)
             if not math.isfinite(row["loss"]) or (
                 # With a scaled loss the step was skipped, and the next one scales less.
@@ -89,8 +97,16 @@ class StepWindow:
         if not steps:
             return values
         seconds = max(self._seconds, 1e-9)
-        return values | {
+        values |= {
             "speed/images_per_second": steps * self._batch_size / seconds,
             "speed/step_seconds": seconds / steps,
-            "speed/input_wait_share": self._wait_seconds / seconds,
         }
+        if self._wait_seconds is not None:
+            values["speed/input_wait_share"] = self._wait_seconds / seconds
+        return values
+
+
+def _rows(metrics: Metrics) -> list[dict[str, float]]:
+    """Metrics of one step, or of each of several."""
+    columns = [np.atleast_1d(value.numpy()).tolist() for value in metrics.values()]
+    return [dict(zip(metrics, row, strict=True)) for row in zip(*columns, strict=True)]

@@ -19,6 +19,7 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self._next_agreement = 0  # step
         self._previous: dict[signal.Signals, signal._HANDLER] = {}
 
     @property
@@ -33,8 +34,9 @@ class StopSignal:
         ask each other every few steps only, for it costs an all-reduce.
         """
         if strategy.extended._in_multi_worker_mode():
-            if step % STEPS_BETWEEN_AGREEMENTS:
+            if step < self._next_agreement:
                 return False
+            self._next_agreement = step + STEPS_BETWEEN_AGREEMENTS
             flag = tf.constant(int(self.received is not None))
             return int(_sum_over_replicas(strategy, flag)) > 0
         return self.received is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -21,6 +21,7 @@ from pipeline.training.metrics_log import DEVICE_HOURS, MetricsLog
 from pipeline.training.pictures import labelled_images, rasterised
 from pipeline.training.profile_window import ProfileWindow
 from pipeline.training.progress import Progress
+from pipeline.training.step_loop import StepLoop, make_step_loop
 from pipeline.training.step_window import StepWindow
 from pipeline.training.stop_signal import StopSignal
 from pipeline.training.train_state import TrainState
@@ -79,15 +80,13 @@ class TrainLoop:
         progress = Progress("training", self.total_steps, step)
         batches = iter(self.batches)
         window = StepWindow(step, self.config.batch_size)
+        step_loop = make_step_loop(self.train_step)
         extra: dict[str, float] = {}
         try:
             while step < self.total_steps and not stop.agreed(self.strategy, step):
                 if self.profile:
                     self.profile.before(step + 1)
-                images, labels, *_ = window.run_step(batches, self.train_step)
-                step += 1
-                if start == 0 and step == 1:
-                    self._show_images(images, labels)
+                step += self._advance(batches, window, step_loop, step, alone=step == start)
                 if step == start + 1:
                     extra["speed/first_step_seconds"] = window.forget_time()
                     progress.restart(step)
@@ -121,6 +120,28 @@ class TrainLoop:
         if self.best:
             self.best.wait()
         return step == self.total_steps
+
+    def _advance(
+        self, batches: Iterator, window: StepWindow, loop: StepLoop, step: int, *, alone: bool
+    ) -> int:
+        """Train after `step`, one step if `alone`; tells how many steps it was."""
+        count = 1 if alone else self._steps_at_once(step)
+        if count > 1:
+            window.run_steps(batches, loop, count)
+            return count
+        images, labels, *_ = window.run_step(batches, self.train_step)
+        if step == 0:
+            self._show_images(images, labels)
+        return 1
+
+    def _steps_at_once(self, step: int) -> int:
+        """How many steps may follow `step` before the host has something to do."""
+        log, checkpoint = self.config.log.every_steps, self.config.checkpoint.every_steps
+        periods = (log, checkpoint, self.config.eval_every_steps or self.total_steps)
+        ends = [self.total_steps, *(every - step % every + step for every in periods)]
+        if self.profile:
+            ends += [edge for edge in self.profile.edges() if edge > step]
+        return min(self.config.steps_per_loop, *(end - step for end in ends))
 
     def _is_due(self, step: int, every: int | None) -> bool:
         return step == self.total_steps or bool(every and step % every == 0)

@@ -39,9 +39,7 @@ def kept_bytes(model: keras.Model, batch_size: int) -> dict[str, int]:
         for operation in operations[border:]:
             if operation.type in ("Shape", "ShapeN", "ZerosLike", "OnesLike"):
                 continue
-            for tensor in operation.inputs:
-                while tensor.op.type in ALIASES and tensor.op.inputs:
-                    tensor = tensor.op.inputs[0]
+            for tensor in map(_origin, operation.inputs):
                 if tensor.op not in forward or tensor.op.type in NOT_KEPT:
                     continue
                 if tensor.dtype in (tf.resource, tf.variant):
@@ -57,3 +55,9 @@ def kept_bytes(model: keras.Model, batch_size: int) -> dict[str, int]:
             continue
         totals[kind] = totals.get(kind, 0) + size
     return totals
+
+
+def _origin(tensor: tf.Tensor) -> tf.Tensor:
+    while tensor.op.type in ALIASES and tensor.op.inputs:
+        tensor = tensor.op.inputs[0]
+    return tensor
