@@ -23,8 +23,11 @@ def main() -> int:
 
         print(plan_table(config))
         return 0
+    import tensorflow as tf
+
     from pipeline.study.run import run_study
 
+    tf.config.set_visible_devices([], "GPU")  # they are for the commands that the study runs
     return run_study(config)
 
 

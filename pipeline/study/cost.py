@@ -1,4 +1,4 @@
-"""What it takes to train a member: FLOPs, memory on disk."""
+"""What it takes to train a member: FLOPs, bytes on disk."""
 
 from __future__ import annotations
 
@@ -9,41 +9,51 @@ import keras
 
 from pipeline.config import PretrainConfig
 from pipeline.model import build_model
+from pipeline.preflight.memory import checkpoint_bytes, slot_bytes
 from vit_keras.flops import Cost, model_cost
 
 FLOAT32_BYTES = 4
-OPTIMIZER_SLOTS = 2
-"""Numbers that AdamW keeps beside each weight."""
 EXPORTED_COPIES = 2
 """The SavedModel and the `.keras` file."""
+SAM_PASSES = 2
+"""Gradients that a step of sharpness-aware minimisation computes."""
 
 
 @dataclass(frozen=True)
 class TrainingCost:
-    """Cost of one training run."""
+    """Cost of one training run.
+
+    Attributes:
+        model: of the architecture, for one image.
+        images: training images seen, each view counted.
+        flops: of all forward and backward passes; two for a multiply-add, the backward pass twice
+            the forward pass.
+        storage_bytes: of what a finished run keeps: its checkpoints and its export.
+    """
 
     model: Cost
     images: int
-    """Training images seen, each view counted."""
-
-    @property
-    def flops(self) -> float:
-        """Of all forward and backward passes."""
-        return float(self.model.training_flops) * self.images
+    flops: float
+    storage_bytes: int
 
 
 def training_cost(recipe: PretrainConfig, num_classes: int, images: int) -> TrainingCost:
-    """Cost of training on `images` views, without making any weights.
-
-    FLOPs are counted by `vit_keras.flops`: two for a multiply-add, the backward pass twice the
-    forward pass.
+    """Cost of training on `images` views; no weights are made.
 
     Raises:
         UserError: the architecture cannot be.
     """
     with keras.StatelessScope(initialize_variables=False):
         model = build_model(recipe, num_classes)
-    return TrainingCost(model_cost(model), images)
+    cost = model_cost(model)
+    checkpoint = checkpoint_bytes(model, recipe, slot_bytes(model, recipe.optim))
+    exports = EXPORTED_COPIES * FLOAT32_BYTES * cost.parameters
+    return TrainingCost(
+        model=cost,
+        images=images,
+        flops=float(cost.training_flops) * images * (SAM_PASSES if recipe.optim.sam_rho else 1),
+        storage_bytes=recipe.checkpoint.keep * checkpoint + exports,
+    )
 
 
 def planned_steps(recipe: PretrainConfig, train_images: int) -> int:
@@ -52,11 +62,3 @@ def planned_steps(recipe: PretrainConfig, train_images: int) -> int:
         return recipe.steps
     assert recipe.epochs is not None  # check_config
     return max(1, math.floor(recipe.epochs * train_images / recipe.batch_size))
-
-
-def storage_bytes(recipe: PretrainConfig, parameters: int) -> int:
-    """Bytes that a finished run keeps: its checkpoints and its export."""
-    averaged = recipe.ema_decay is not None
-    checkpoint = 1 + OPTIMIZER_SLOTS + averaged
-    copies = checkpoint * recipe.checkpoint.keep + EXPORTED_COPIES
-    return FLOAT32_BYTES * parameters * copies

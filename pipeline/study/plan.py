@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.evaluation.table import markdown
 from pipeline.study.config import StudyConfig
-from pipeline.study.cost import planned_steps, storage_bytes, training_cost
+from pipeline.study.cost import planned_steps, training_cost
 from pipeline.study.member_folder import pretrain_config
 
 SECONDS_PER_HOUR = 3600.0
@@ -37,9 +37,8 @@ def plan_table(config: StudyConfig) -> str:
         recipe = pretrain_config(config, member)
         images = planned_steps(recipe, assumed.train_images) * recipe.batch_size
         cost = training_cost(recipe, assumed.num_classes, images)
-        stored = storage_bytes(recipe, cost.model.parameters)
         total_flops += cost.flops
-        total_bytes += stored
+        total_bytes += cost.storage_bytes
         rows.append(
             [
                 member.name,
@@ -47,7 +46,7 @@ def plan_table(config: StudyConfig) -> str:
                 _number(cost.model.parameters / 1e6),
                 _number(cost.model.forward_flops / 1e9),
                 _number(images / 1e6),
-                *_amounts(cost.flops, stored, sustained),
+                *_amounts(cost.flops, cost.storage_bytes, sustained),
             ]
         )
     rows.append(["all", "", "", "", "", *_amounts(total_flops, total_bytes, sustained)])

@@ -119,15 +119,19 @@ def points(
 
 
 def read_training(metrics: Path) -> tuple[int, float]:
-    """Steps of a run and the hours that they took, from its metrics.jsonl.
+    """Steps of a run and the device-hours that they took, from its metrics.jsonl.
 
-    The first step's compilation counts; evaluation, checkpoints and start-up do not.
+    The first step's compilation counts; evaluation, checkpoints and start-up do not, and neither
+    do steps that were lost and made again.
     """
     rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     step, seconds = 0, 0.0
     for row in rows:
         if "speed/step_seconds" in row:
-            seconds += row["speed/step_seconds"] * (row["step"] - step)
+            devices = round(
+                row["speed/images_per_second"] / row["speed/images_per_second_per_device"]
+            )
+            seconds += row["speed/step_seconds"] * (row["step"] - step) * devices
             step = row["step"]
     return step, seconds / SECONDS_PER_HOUR
 

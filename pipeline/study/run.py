@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import tensorflow as tf
 import yaml
 
 from pipeline import cli
@@ -37,7 +36,6 @@ def run_study(config: StudyConfig) -> int:
     Raises:
         UserError: bad input; a member that was begun with another recipe.
     """
-    tf.config.set_visible_devices([], "GPU")  # they are the children's
     members = chosen_members(config)
     for name in config.retrain:
         _retrain(config, name)
