@@ -80,7 +80,7 @@ def test_the_training_loss_is_weighted_and_the_evaluation_is_not(config, change,
     expected, _ = plain.training_scores(model, logits, labels, seeds)
     found, _ = weighted.training_scores(model, logits, labels, seeds)
     np.testing.assert_allclose(found, expected * np.array([0.5, 1.0, 2.0, 0.5]), rtol=1e-6)
-    evaluated, _ = weighted.evaluation_scores(model, logits, labels)
+    evaluated, *_ = weighted.evaluation_scores(model, logits, labels)
     np.testing.assert_allclose(evaluated, expected, rtol=1e-6)
     keep, share = tf.ones([1, 1]), tf.constant(0.75)
     mixed, _ = weighted.training_scores(model, logits, labels, seeds, keep, share)

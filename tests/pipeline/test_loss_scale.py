@@ -75,7 +75,12 @@ def run_steps(config, replicas, batches, order):
 @pytest.fixture(scope="module")
 def small():
     """Of a configuration: what is quick to compile."""
-    return {"model__num_layers": 1, "batch_size": 8, "optim__epsilon": 1e-4, "optim__warmup_steps": 0}
+    return {
+        "model__num_layers": 1,
+        "batch_size": 8,
+        "optim__epsilon": 1e-4,
+        "optim__warmup_steps": 0,
+    }
 
 
 def test_an_overflow_on_one_replica_skips_the_step_on_all(config, change, small, batches):

@@ -18,7 +18,27 @@ tensorflow_only = pytest.mark.skipif(
 
 
 # Every architecture, and the choices that put other operations into the graph.
-COMPILED = ("map", "relative", "noise", "remat", "axial", "hybrid", "bit", "axial_resnet")
+COMPILED = (
+    "map",
+    "relative",
+    "noise",
+    "remat",
+    "axial",
+    "hybrid",
+    "bit",
+    "axial_resnet",
+    "bottleneck_attention",
+)
+MIXED = (
+    "plain",
+    "map",
+    "relative",
+    "axial",
+    "hybrid",
+    "bit",
+    "axial_resnet",
+    "bottleneck_attention",
+)
 
 
 @pytest.fixture(scope="module", params=FAMILY)
@@ -109,11 +129,9 @@ def test_gradients_reach_every_weight_and_agree_under_xla(model, model_name):
             np.testing.assert_allclose(a, b, atol=1e-4, err_msg=weight.path)
 
 
-@pytest.mark.parametrize("name", ["plain", "map", "axial", "hybrid", "bit", "axial_resnet"])
+@pytest.mark.parametrize("name", MIXED)
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_stays_near_float32(name, dtype):
-    if dtype == "mixed_float16" and keras.config.backend() == "torch" and "bit" in name:
-        pytest.skip("PyTorch has no half-precision pooling on CPU")
     reference = FAMILY[name]()
     mixed = FAMILY[name](dtype=dtype)
     mixed.set_weights(reference.get_weights())
