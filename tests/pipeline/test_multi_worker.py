@@ -18,7 +18,7 @@ from pipeline.training.run import run
 
 @pytest.fixture
 def config(config, change):
-    return change(config, export=False, optim__epsilon=1e-4, log__images=0)
+    return change(config, export=False, optim__epsilon=1e-4, log__images=0, model__num_layers=1)
 
 
 def write_yaml(config, path):
