@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib.axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from pipeline.evaluation.plots import save
 from pipeline.study.pareto import pareto_front
@@ -36,10 +37,11 @@ def draw_figure(
     for axes, (unit, axis_label) in zip(panels, AXES.items(), strict=True):
         _draw_families(axes, results, names, unit)
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())  # they would run into each other
         axes.set_xlabel(axis_label)
         axes.grid(alpha=0.3, which="both")
         axes.margins(x=0.15)
-    panels[0].set_ylabel(label)
+    panels[0].set_ylabel(label, fontsize=9)
     panels[0].legend(loc="lower right")
     figure.suptitle(title)
     save(figure, path)
