@@ -27,7 +27,7 @@ def masked(config, change):
     return change(config, objective="masked_patches", model__num_layers=1, optim__epsilon=1e-4)
 
 
-def train_and_evaluate(config, replicas, accumulate=1):
+def train_and_evaluate(config, replicas):
     strategy = mirrored_strategy(replicas)
     source = open_source(config.data.source)
     with strategy.scope():
@@ -38,7 +38,7 @@ def train_and_evaluate(config, replicas, accumulate=1):
     metrics = [{k: float(v) for k, v in step(*next(batches)).items()} for _ in range(3)]
     validation = source.split("validation")
     evaluate = make_evaluate(strategy, state, config, validation.num_examples)
-    evaluated = evaluate(distributed_eval_batches(strategy, config, validation))
+    evaluated = evaluate(distributed_eval_batches(strategy, config, validation)).metrics
     return {w.path: w.numpy() for w in model.trainable_variables}, metrics, evaluated
 
 
@@ -49,7 +49,8 @@ def test_weights_and_evaluation_are_the_same_on_two_replicas(masked, change, tar
     two, *others = train_and_evaluate(change(config, accumulate=2), 2)
     for path, value in one.items():
         np.testing.assert_allclose(two[path], value, atol=1e-5, err_msg=path)
-    assert others[0] == pytest.approx(metrics[0]) or len(metrics) == 3
+    for found, expected in zip(others[0], metrics, strict=True):
+        assert found == pytest.approx(expected, rel=1e-4)
     assert others[1] == pytest.approx(evaluated, rel=1e-4)
     assert evaluated["examples"] == 31
     assert ("accuracy" in evaluated) == ("accuracy" in metrics[0]) == (target != "pixels")
@@ -71,7 +72,7 @@ def test_a_run_resumes_exports_its_encoder_and_a_classifier_starts_from_it(
 
     trained = load_trained_model(masked.workdir).model
     assert trained.num_classes == 3 and not trained.head.kernel.numpy().any()
-    kernel = "vit.block_0.mlp.dense_0.kernel"
+    kernel = "vit..block_0..mlp..dense_0..kernel"  # TensorFlow doubles the dots
     (name,) = [n for n in checkpoint_values(masked.workdir, 6) if kernel in n and "ema" in n]
     average = checkpoint_values(masked.workdir, 6)[name]
     exported = {weight.path: weight.numpy() for weight in trained.weights}

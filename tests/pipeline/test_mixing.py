@@ -12,6 +12,7 @@ from pipeline.data.source import open_source
 from pipeline.data.train_batches import train_batches
 from pipeline.data.train_order import EpochOrder
 from pipeline.errors import UserError
+from pipeline.training.inputs import check_divisible
 from pipeline.training.losses import cross_entropy
 from pipeline.training.mixing import draw_mixing, mix_images, swap_pairs
 from pipeline.training.strategy import mirrored_strategy
@@ -114,7 +115,7 @@ def test_steps_mix_and_differ(config, change):
 def test_odd_parts_are_refused(config, change):
     config = change(config, data__mixup_alpha=0.8)
     with pytest.raises(UserError, match="choose a multiple of 16"):
-        train(change(config, batch_size=24, accumulate=8), mirrored_strategy(1))
+        check_divisible(change(config, batch_size=24, accumulate=8), replicas=1)
     with pytest.raises(UserError, match="batch_size that 8 divides, not 12"):
         train(change(config, batch_size=12), mirrored_strategy(1))
 
