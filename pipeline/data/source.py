@@ -217,7 +217,7 @@ def open_builder(source: str, data_dir: str | None = None, *, download: bool = T
 def check_image_feature(builder: Any, source: str, image_key: str) -> None:
     """Raise a UserError unless `image_key` is an encoded image of integer pixels."""
     image = feature(builder, image_key)
-    if not isinstance(image, tfds.features.Image) or image.np_dtype.kind == "f":
+    if not isinstance(image, tfds.features.Image) or np.dtype(image.np_dtype).kind == "f":
         raise _feature_error(builder, source, "image", image_key, "Image (8 or 16 bits)")
 
 

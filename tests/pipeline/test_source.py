@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from dataset_folders import encode, write_dataset_folder, write_split
+from test_vtab import write_tfds
 
 from pipeline.data.source import open_source, read_records
 from pipeline.errors import UserError
@@ -100,6 +101,15 @@ def test_missing_and_foreign_folders_say_what_to_run(folder, tmp_path):
 
 def test_a_dataset_not_prepared_is_not_downloaded_when_told_so(tmp_path):
     assert "has not been prepared" in error_of("cifar100", str(tmp_path), download=False)
+
+
+def test_a_prepared_dataset_is_opened_by_its_tfds_name(tmp_path):
+    examples = write_tfds(tmp_path, "cifar10", {"train": 3})["train"]
+    source = open_source("cifar10", str(tmp_path), download=False)
+    assert source.num_classes == 10
+    assert [label for _, label, _ in read(source.split("train"))] == [
+        example["label"] for example in examples
+    ]
 
 
 def test_unfinished_folder_is_refused_until_its_marker_is_there(tmp_path):
