@@ -29,6 +29,10 @@ KEY_FEATURES = ("key", "file_name", "filename", "id", "image_id")
 REMOTE = "://"
 
 
+class NotPrepared(UserError):
+    """A TFDS dataset that is not there, where nothing may be downloaded."""
+
+
 class FileRange(NamedTuple):
     """Examples `skip` to `skip + take` of one TFRecord file."""
 
@@ -338,7 +342,10 @@ def _open_name(name: str, data_dir: str | None, download: bool) -> Any:
         return builder
     where = f"data_dir {data_dir}" if data_dir else "TFDS's data_dir"
     if not download:
-        raise UserError(f"the TFDS dataset {name} has not been prepared in {where}")
+        raise NotPrepared(
+            f"the TFDS dataset {name} has not been prepared in {where}: get it with "
+            f"{build_command(name, data_dir)}"
+        )
     try:
         builder.download_and_prepare(file_format="tfrecord")
     except Exception as error:  # network, checksum, manual download, missing package
@@ -347,6 +354,18 @@ def _open_name(name: str, data_dir: str | None, download: bool) -> Any:
             f"{one_line(error)}"
         ) from error
     return builder
+
+
+def build_command(name: str, data_dir: str | None) -> str:
+    """The command that prepares a TFDS dataset, named with or without a version."""
+    return f"tfds build {name.partition(':')[0]}" + (f" --data_dir {data_dir}" if data_dir else "")
+
+
+def test_split_name(source: Source) -> str:
+    """The split to measure on where none is named: `build_dataset` writes no test by default."""
+    if "test" not in source.split_names and "validation" in source.split_names:
+        return "validation"
+    return "test"
 
 
 def one_line(error: BaseException) -> str:

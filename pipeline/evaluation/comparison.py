@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from pipeline.errors import UserError
-from pipeline.evaluation.table import HEADINGS, markdown
+from pipeline.evaluation.table import HEADINGS, columns, markdown
 
 NORMAL_95 = 1.959964
 
@@ -105,7 +105,7 @@ def paired_difference(
 
 
 def _rows(reports: Sequence[Report], protocol: str) -> list[list[str]]:
-    scores = [report.result[protocol]["model"] for report in reports]
+    scores = [columns(report.result[protocol]["model"]) for report in reports]
     settings = list(dict.fromkeys(setting for by_setting in scores for setting in by_setting))
     rows = [["accuracy, %", *settings]]
     for report, by_setting in zip(reports, scores, strict=True):
@@ -117,7 +117,7 @@ def _rows(reports: Sequence[Report], protocol: str) -> list[list[str]]:
 def _cell(score: dict[str, Any] | None, test_examples: int) -> str:
     if score is None:
         return "–"
-    low, high = interval(score, test_examples)
+    low, high = interval(score, score.get("num_examples", test_examples))
     return f"{100 * score['mean']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 

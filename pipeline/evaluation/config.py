@@ -32,6 +32,30 @@ class TransferData:
 
 
 @dataclass
+class ExtraTest:
+    """Another test set for what was learnt."""
+
+    source: str
+    """Dataset folder or TFDS name whose classes have the names of those of `data.source`, or of
+    some of them; such as imagenet_v2/matched-frequency or imagenet2012_real."""
+    name: str | None = None
+    """Heading of its column in the report; null: `source`."""
+    split: str | None = None
+    """Split to measure on; null: test, or validation where there is no test."""
+    label_key: str | None = None
+    """Name of the feature that is a class label or, with several right answers, a sequence of them;
+    null: `data.label_key` or, where there is none, real_label."""
+    real_labels: str | None = None
+    """real.json of github.com/google-research/reassessed-imagenet, for a dataset that holds the
+    validation images of ILSVRC2012 under their file names; null: the labels of the dataset."""
+
+    @property
+    def heading(self) -> str:
+        """What it is called in reports."""
+        return self.name or self.source
+
+
+@dataclass
 class FewShotConfig:
     """Closed-form least squares on k images of each class (section 4.1 of the ViT paper)."""
 
@@ -80,9 +104,10 @@ class FineTuneConfig:
     """Height and width in pixels; null: the recipe's, which for paper is 384. Position embeddings
     are resampled."""
     batch_size: int = 512
-    """Images per step; the whole training split where it is smaller."""
+    """Images per step, over all replicas and microbatches; the whole training split, but for what
+    these cannot share evenly, where it is smaller."""
     accumulate: int = 1
-    """Microbatches that a batch is computed in, to save memory."""
+    """Microbatches that each replica splits its share of the batch into, to save memory."""
     warmup_steps: int | None = None
     """Steps of linear warm-up; null: the recipe's, which for paper is a tenth of the steps, 500 at
     most."""
@@ -95,6 +120,12 @@ class FineTuneConfig:
     """Crop training images at random; off: only resize them."""
     seeds: list[int] = field(default_factory=lambda: [0])
     """Final runs; mean and deviation are over these. The sweep takes the first."""
+    strategy: Literal["auto", "default", "mirrored", "tpu"] = "auto"
+    """tf.distribute strategy. auto: tpu on a TPU host, mirrored over several GPUs, otherwise
+    default (one device). The result does not depend on the number of replicas."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Compute type. auto: bfloat16 on TPUs and on GPUs that have it, otherwise float32. Weights are
+    float32 always."""
     export: bool = True
     """Write the fine-tuned model of the first seed to OUTPUT/model, an export folder."""
 
@@ -113,6 +144,12 @@ class TransferConfig:
     """VTAB-1k tasks in place of `data.source`: vtab for all 19, a group such as vtab/natural,
     vtab/specialized or vtab/structured, or a task such as vtab/cifar100. Tasks whose data TFDS has
     not prepared are listed, and the rest is run."""
+    extra_tests: list[ExtraTest] = field(default_factory=list)
+    """Test sets that what was learnt from `data.source` is measured on too, such as
+    '[{name: ReaL, source: imagenet2012_real}, {name: v2, source: imagenet_v2/matched-frequency}]'.
+    A prediction is right if it is one of the image's labels; images without label do not count.
+    Other fields: split, label_key, and real_labels (the file real.json, in place of the labels of
+    a dataset of ILSVRC2012's validation images). Those that TFDS has not prepared are listed."""
     protocols: list[Protocol] = field(default_factory=lambda: ["few_shot"])
     """What to measure: few_shot, linear_probe and knn on frozen features, from the SavedModel
     alone; fine_tune trains all weights."""

@@ -59,24 +59,25 @@ def cache_key(extractor: Extractor, split: Split) -> str:
 def _compute(extractor: Extractor, split: Split, folder: Path, batch_size: int, label: str) -> None:
     total = split.num_examples
     batch_size = min(batch_size, total)
-    labels = np.empty(total, np.int64)
-    features = None
+    features = labels = None
     done = 0
     progress = Progress(label, total)
     for image_bytes, batch_labels, mask in eval_batches(split, lambda image: image, batch_size):
         size = int(np.sum(mask))
         batch = extractor(image_bytes[:size])
-        if features is None:
+        known = batch_labels.numpy()[:size]
+        check_labels(split, known)
+        if features is None or labels is None:
+            labels = np.empty((total, *known.shape[1:]), known.dtype)
             features = np.lib.format.open_memmap(
                 folder / "features.npy", "w+", np.float32, (total, batch.shape[1])
             )
         features[done : done + size] = batch
-        labels[done : done + size] = batch_labels[:size]
+        labels[done : done + size] = known
         done += size
         progress.update(done)
     progress.close()
-    if done != total or features is None:
+    if done != total or features is None or labels is None:
         raise RuntimeError(f"{split.name}: {done} of {total} examples were read")
-    check_labels(split, labels)
     features.flush()
     np.save(folder / "labels.npy", labels)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,7 +18,7 @@ class FeatureSet:
     features: np.ndarray
     """float32 `[examples, width]`; may be mapped from a file."""
     labels: np.ndarray
-    """int64 `[examples]`."""
+    """int64 `[examples]`; of an extra test: right answers, bool `[examples, classes]`."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -37,6 +38,8 @@ class TaskFeatures:
     validation: FeatureSet | None
     seed: int
     """Of the part held out where there is no validation split."""
+    extra_tests: Mapping[str, FeatureSet] = field(default_factory=dict)
+    """By name."""
 
     def selection(self) -> tuple[FeatureSet, FeatureSet]:
         """What to fit on and what to measure on while settings are chosen."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,27 +12,13 @@ import numpy as np
 from pipeline.evaluation.config import FewShotConfig, KnnConfig, LinearProbeConfig
 from pipeline.evaluation.feature_set import FeatureSet, TaskFeatures
 from pipeline.evaluation.few_shot import LeastSquares, draw_shots, take_shots
+from pipeline.evaluation.scores import Hits, Score, accuracy, count_hits, score
+
+Classifier = Callable[[np.ndarray], np.ndarray]
+"""Features `[examples, width]` to classes, int `[examples]`."""
 
 SPAN_TOLERANCE = 1e-10
 """Share of the variance that coordinates in the span of few examples may leave out."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """Test accuracy of one setting, from 0 to 1."""
-
-    mean: float
-    """Over the seeds."""
-    std: float
-    """Deviation over the seeds (n - 1 in its denominator); 0 with one."""
-    accuracies: list[float]
-    """One per seed."""
-    chosen: dict[str, float]
-    """Settings chosen on the validation part, or given."""
-
-    def as_json(self) -> dict[str, Any]:
-        """For result.json."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -56,15 +44,15 @@ def few_shot(task: TaskFeatures, config: FewShotConfig) -> Outcome:
     scores, predictions = {}, np.empty(0, np.int64)
     for shots in config.shots:
         fits = (_fit_shots(task.train, task.num_classes, shots, seed) for seed in config.seeds)
-        predicted = [fit.predict(task.test.features, l2[shots]) for fit in fits]
-        accuracies = [accuracy(labels, task.test.labels) for labels in predicted]
-        scores[str(shots)] = score(accuracies, l2=l2[shots])
-        predictions = predicted[0]
+        classifiers = (partial(fit.predict, l2=l2[shots]) for fit in fits)
+        scores[str(shots)], predictions = _judge(task, classifiers, {"l2": l2[shots]})
     return Outcome(scores, predictions, task.test.labels)
 
 
 def linear_probe(task: TaskFeatures, config: LinearProbeConfig) -> Outcome:
     """Multinomial logistic regression by L-BFGS on standardised features."""
+    from sklearn.pipeline import make_pipeline
+
     fit, validation = task.selection()
     standardise = _standardiser(fit)
     inputs, held_out = (standardise.transform(part.features) for part in (fit, validation))
@@ -76,10 +64,11 @@ def linear_probe(task: TaskFeatures, config: LinearProbeConfig) -> Outcome:
     train = task.final()
     standardise = _standardiser(train)
     final = _regression(c, config).fit(standardise.transform(train.features), train.labels)
-    probabilities = final.predict_proba(standardise.transform(task.test.features))
-    predictions = final.classes_[probabilities.argmax(axis=1)]
-    result = score([accuracy(predictions, task.test.labels)], c=c, validation=accuracies[c])
-    return Outcome({"linear_probe": result}, predictions, task.test.labels, probabilities.max(1))
+    classifier = make_pipeline(standardise, final)
+    chosen = {"c": c, "validation": accuracies[c]}
+    result, predictions = _judge(task, [classifier.predict], chosen)
+    confidences = classifier.predict_proba(task.test.features).max(axis=1)
+    return Outcome({"linear_probe": result}, predictions, task.test.labels, confidences)
 
 
 def knn(task: TaskFeatures, config: KnnConfig) -> Outcome:
@@ -90,20 +79,23 @@ def knn(task: TaskFeatures, config: KnnConfig) -> Outcome:
     scores, predictions = {}, np.empty(0, np.int64)
     for k in config.k:
         classifier = KNeighborsClassifier(min(k, len(train)), metric="cosine", algorithm="brute")
-        predictions = classifier.fit(train.features, train.labels).predict(task.test.features)
-        scores[str(k)] = score([accuracy(predictions, task.test.labels)])
+        classifier.fit(train.features, train.labels)
+        scores[str(k)], predictions = _judge(task, [classifier.predict])
     return Outcome(scores, predictions, task.test.labels)
 
 
-def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Share of predictions that are right, from 0 to 1."""
-    return float(np.mean(predictions == labels))
-
-
-def score(accuracies: list[float], **chosen: float) -> Score:
-    """Mean and deviation of accuracies."""
-    std = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0
-    return Score(float(np.mean(accuracies)), std, accuracies, chosen)
+def _judge(
+    task: TaskFeatures, classifiers: Iterable[Classifier], chosen: Mapping[str, float] | None = None
+) -> tuple[Score, np.ndarray]:
+    """Score of the classifiers, one per seed, and what the first predicts on the test split."""
+    accuracies, predicted = [], []
+    hits: dict[str, list[Hits]] = {name: [] for name in task.extra_tests}
+    for classify in classifiers:
+        predicted.append(classify(task.test.features))
+        accuracies.append(accuracy(predicted[-1], task.test.labels))
+        for name, test in task.extra_tests.items():
+            hits[name].append(count_hits(classify(test.features), test.labels))
+    return score(accuracies, chosen or {}, hits), predicted[0]
 
 
 def _fit_shots(train: FeatureSet, num_classes: int, shots: int, seed: int) -> LeastSquares:

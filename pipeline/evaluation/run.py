@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,12 @@ import numpy as np
 import sklearn
 import tensorflow as tf
 
+from pipeline.data.source import Split
 from pipeline.errors import UserError
 from pipeline.evaluation import protocols
 from pipeline.evaluation.check_config import check_transfer_config
 from pipeline.evaluation.config import TransferConfig
+from pipeline.evaluation.extra_tests import check_answers
 from pipeline.evaluation.extractors import (
     Extractor,
     RawPixels,
@@ -33,6 +35,7 @@ from pipeline.evaluation.task import Task, open_dataset_task
 from pipeline.evaluation.vtab.run_suite import run_suite
 from pipeline.serving.export_folder import export_model
 from pipeline.serving.loading import Export
+from pipeline.training.strategy import one_process_strategy
 
 Result = dict[str, Any]
 Outcomes = dict[str, dict[str, protocols.Outcome]]
@@ -52,13 +55,31 @@ def run_transfer(config: TransferConfig) -> Result:
     check_transfer_config(config)
     subject = open_subject(config.model)
     output = Path(config.output)
+    strategy = None
+    if "fine_tune" in config.protocols:
+        strategy = one_process_strategy(config.fine_tune.strategy)
+    evaluate = partial(evaluate_task, config, subject, strategy)
     if config.tasks:
-        return run_suite(config, partial(evaluate_task, config, subject), output)
-    return evaluate_task(config, subject, open_dataset_task(config.data), output)
+        return run_suite(config, evaluate, output)
+    return evaluate(open_dataset_task(config.data, config.extra_tests), output)
 
 
-def evaluate_task(config: TransferConfig, subject: Subject, task: Task, output: Path) -> Result:
-    """Evaluate one task and write its report to `output`; see `run_transfer`."""
+def evaluate_task(
+    config: TransferConfig,
+    subject: Subject,
+    strategy: tf.distribute.Strategy | None,
+    task: Task,
+    output: Path,
+) -> Result:
+    """Evaluate one task and write its report to `output`; see `run_transfer`.
+
+    Args:
+        config: of the evaluation.
+        subject: the model.
+        strategy: to fine-tune under; None: no protocol does.
+        task: the downstream dataset.
+        output: folder of the report.
+    """
     started = time.monotonic()
     outcomes: Outcomes = {}
     counts = None
@@ -70,8 +91,8 @@ def evaluate_task(config: TransferConfig, subject: Subject, task: Task, output: 
                 name: _evaluate_frozen(protocol, learner, config)
                 for name, learner in features.items()
             }
-    if "fine_tune" in config.protocols:
-        outcomes["fine_tune"] = {"model": _fine_tune(config, subject, task, output)}
+    if strategy is not None:
+        outcomes["fine_tune"] = {"model": _fine_tune(config, subject, strategy, task, output)}
     result: Result = {
         protocol: {name: _scores(outcome) for name, outcome in by_learner.items()}
         for protocol, by_learner in outcomes.items()
@@ -94,22 +115,24 @@ def _frozen_features(
     cache = Path(config.cache or output / "features")
     features = {}
     for name, extractor in _extractors(config, subject.export).items():
+        compute = partial(cached_features, extractor, cache=cache, batch_size=config.batch_size)
         sets = {
-            role: cached_features(
-                extractor,
-                split,
-                cache,
-                batch_size=config.batch_size,
-                label=f"features of {split.name}, {name}",
-            )
+            role: compute(split, label=f"features of {split.name}, {name}")
             for role, split in task.splits().items()
         }
+        extra = {
+            test: compute(split, label=f"features of {test}, {name}")
+            for test, split in task.extra_tests.items()
+        }
+        for test, found in extra.items():
+            check_answers(test, found.labels)
         features[name] = TaskFeatures(
             num_classes=len(task.class_names),
             train=sets["train"],
             test=sets["test"],
             validation=sets.get("validation"),
             seed=config.seed,
+            extra_tests=extra,
         )
     return features
 
@@ -136,7 +159,11 @@ def _evaluate_frozen(
 
 
 def _fine_tune(
-    config: TransferConfig, subject: Subject, task: Task, output: Path
+    config: TransferConfig,
+    subject: Subject,
+    strategy: tf.distribute.Strategy,
+    task: Task,
+    output: Path,
 ) -> protocols.Outcome:
     def keep(final: FinalModel) -> None:
         export_model(
@@ -149,7 +176,8 @@ def _fine_tune(
         )
 
     keep_model = keep if config.fine_tune.export else None
-    return run_fine_tuning(subject, task, config.fine_tune, output / "fine_tune", keep_model)
+    folder = output / "fine_tune"
+    return run_fine_tuning(subject, task, config.fine_tune, strategy, folder, keep_model)
 
 
 def _scores(outcome: protocols.Outcome) -> dict[str, Any]:
@@ -160,14 +188,17 @@ def _circumstances(
     config: TransferConfig, subject: Subject, task: Task, counts: np.ndarray | None
 ) -> Result:
     """Everything needed to repeat the evaluation, and what to know when reading it."""
-    splits = {
-        role: {
-            "name": split.name,
-            "num_examples": split.num_examples,
-            "fingerprint": split.fingerprint,
+
+    def described(splits: Mapping[str, Split]) -> Result:
+        return {
+            role: {
+                "name": split.name,
+                "num_examples": split.num_examples,
+                "fingerprint": split.fingerprint,
+            }
+            for role, split in splits.items()
         }
-        for role, split in task.splits().items()
-    }
+
     return {
         "notes": _notes(config, task, counts),
         "model": subject.identity,
@@ -175,7 +206,8 @@ def _circumstances(
         | {
             "class_names": list(task.class_names),
             "train_images_per_class": None if counts is None else counts.tolist(),
-            "splits": splits,
+            "splits": described(task.splits()),
+            "extra_tests": described(task.extra_tests),
         },
         "config": asdict(config),
         "versions": {
@@ -188,9 +220,9 @@ def _circumstances(
 
 
 def _notes(config: TransferConfig, task: Task, counts: np.ndarray | None) -> list[str]:
+    notes = [f"extra test {name} is left out: {why}" for name, why in task.missing_tests.items()]
     if counts is None or "few_shot" not in config.protocols:
-        return []
-    notes = []
+        return notes
     for shots in config.few_shot.shots:
         short = np.flatnonzero(counts < shots)
         if len(short):

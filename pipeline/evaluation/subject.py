@@ -28,8 +28,9 @@ class Subject:
     """For result.json; `fingerprint` tells other weights apart."""
     export: Export | None
     """The export folder; None where the model came in another form."""
-    load: Callable[[tuple[int, int], int], keras.Model]
-    """Gives the model for another (height, width) and a new head of so many classes."""
+    load: Callable[[tuple[int, int], int, str], keras.Model]
+    """Gives the model for another (height, width), with a new head of so many classes, under a
+    Keras dtype policy."""
 
     @property
     def fingerprint(self) -> str:
@@ -57,9 +58,7 @@ def open_subject(path: str) -> Subject:
         "preprocess": description.preprocess,
         "origin": description.origin,
     }
-    return Subject(
-        path, identity, export, lambda size, classes: _adapt(export.keras_model(), size, classes)
-    )
+    return Subject(path, identity, export, lambda *changes: _adapt(export.keras_model(), *changes))
 
 
 def _from_workdir(path: str) -> Subject:
@@ -76,7 +75,7 @@ def _from_workdir(path: str) -> Subject:
         "image_size": list(trained.model.image_size),
         "origin": {"workdir": path, "step": trained.step},
     }
-    return Subject(path, identity, None, lambda size, classes: _adapt(trained.model, size, classes))
+    return Subject(path, identity, None, lambda *changes: _adapt(trained.model, *changes))
 
 
 def _from_file(path: str) -> Subject:
@@ -95,20 +94,22 @@ def _from_file(path: str) -> Subject:
         "origin": {},
     }
 
-    def load(size: tuple[int, int], classes: int) -> keras.Model:
+    def load(size: tuple[int, int], classes: int, policy: str) -> keras.Model:
         try:
             if path.endswith(".keras"):
-                return _adapt(keras.saving.load_model(path, compile=False), size, classes)
-            return vit_keras.from_pretrained(path, image_size=size, num_classes=classes)
+                return _adapt(keras.saving.load_model(path, compile=False), size, classes, policy)
+            return vit_keras.from_pretrained(
+                path, image_size=size, num_classes=classes, dtype=policy
+            )
         except (ValueError, OSError) as error:
             raise UserError(f"model {path}: {one_line(error)}") from error
 
     return Subject(path, identity, None, load)
 
 
-def _adapt(model: keras.Model, size: tuple[int, int], classes: int) -> keras.Model:
+def _adapt(model: keras.Model, size: tuple[int, int], classes: int, policy: str) -> keras.Model:
     """The same backbone for another resolution, with a new head that starts at zero."""
     try:
-        return vit_keras.adapt_model(model, image_size=size, num_classes=classes)
+        return vit_keras.adapt_model(model, image_size=size, num_classes=classes, dtype=policy)
     except ValueError as error:
         raise UserError(f"model: {one_line(error)}") from error

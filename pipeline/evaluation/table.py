@@ -17,12 +17,24 @@ HEADINGS = {
 }
 
 
+def columns(by_setting: dict[str, Any]) -> dict[str, Any]:
+    """Scores of one learner (as in result.json) by heading: each setting on the test split, then
+    each on each extra test."""
+    extra: dict[str, dict[str, Any]] = {}
+    for setting, score in by_setting.items():
+        for test, extra_score in score.get("extra_tests", {}).items():
+            extra.setdefault(test, {})[f"{setting} on {test}"] = extra_score
+    headings = dict(by_setting)
+    for of_test in extra.values():
+        headings |= of_test
+    return headings
+
+
 def score_rows(scores: dict[str, dict[str, Any]]) -> list[list[str]]:
     """Scores of one protocol (as in result.json) as rows of a table, the first its head."""
-    settings = list(next(iter(scores.values())))
-    rows = [["accuracy, %", *settings]]
+    rows = [["accuracy, %", *columns(next(iter(scores.values())))]]
     rows += [
-        [NAMES.get(name, name), *(percent(by_setting[setting]) for setting in settings)]
+        [NAMES.get(name, name), *map(percent, columns(by_setting).values())]
         for name, by_setting in scores.items()
     ]
     return rows

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from pipeline.data.source import Source, Split, open_source
+from pipeline.data.source import Split, open_source, test_split_name
 from pipeline.errors import UserError
-from pipeline.evaluation.config import TransferData
+from pipeline.evaluation.config import ExtraTest, TransferData
+from pipeline.evaluation.extra_tests import AnswerSplit, open_extra_tests
 
 DEV_SHARE = 0.1
 """Of the training split, for choosing a learning rate, where there is no validation split: as the
@@ -28,6 +30,10 @@ class Task:
     train: Split
     validation: Split | None
     test: Split
+    extra_tests: Mapping[str, AnswerSplit] = field(default_factory=dict)
+    """Other images or labels of the same classes, by name."""
+    missing_tests: Mapping[str, str] = field(default_factory=dict)
+    """How to get the extra tests that are not there, by name."""
 
     def splits(self) -> dict[str, Split]:
         """The splits by role."""
@@ -47,17 +53,18 @@ class Task:
         return self.train if self.validation is None else self.train.joined(self.validation)
 
 
-def open_dataset_task(data: TransferData) -> Task:
+def open_dataset_task(data: TransferData, extra_tests: Sequence[ExtraTest] = ()) -> Task:
     """The task of classifying a dataset's images.
 
     Raises:
-        UserError: as `open_source` and `Source.split`.
+        UserError: as `open_source`, `Source.split` and `open_extra_tests`.
     """
     assert data.source is not None
     source = open_source(
         data.source, data.data_dir, image_key=data.image_key, label_key=data.label_key
     )
     validation = data.validation_split
+    opened, missing = open_extra_tests(extra_tests, data, source.class_names)
     return Task(
         name=data.source,
         identity={
@@ -68,15 +75,10 @@ def open_dataset_task(data: TransferData) -> Task:
         class_names=source.class_names,
         train=source.split(data.train_split),
         validation=source.split(validation) if validation else None,
-        test=source.split(data.test_split or _test_split(source)),
+        test=source.split(data.test_split or test_split_name(source)),
+        extra_tests=opened,
+        missing_tests=missing,
     )
-
-
-def _test_split(source: Source) -> str:
-    """The split to measure on where none is named: `build_dataset` writes no test by default."""
-    if "test" not in source.split_names and "validation" in source.split_names:
-        return "validation"
-    return "test"
 
 
 def check_labels(split: Split, labels: np.ndarray) -> None:

@@ -10,7 +10,7 @@ import PIL.Image
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from pipeline.evaluation.table import HEADINGS
+from pipeline.evaluation.table import HEADINGS, columns
 
 
 def write_events(
@@ -29,7 +29,7 @@ def write_events(
         f"transfer_{protocol}/{learner}/{setting}": score["mean"]
         for protocol in HEADINGS
         for learner, scores in result.get(protocol, {}).items()
-        for setting, score in scores.items()
+        for setting, score in columns(scores).items()
     }
     for old in folder.glob("events.out.tfevents.*"):
         old.unlink()

@@ -28,7 +28,7 @@ class Mixing(NamedTuple):
 
 
 def draw_mixing(
-    seed: int,
+    seed: int | tf.Tensor,
     step: tf.Tensor,
     size: tuple[int, int],
     mixup_alpha: float,

@@ -19,15 +19,26 @@ def make_strategy(config: PretrainConfig) -> tf.distribute.Strategy:
         UserError: the machine lacks what the strategy needs.
     """
     cluster = cluster_of(config)
-    name = _detect(cluster) if config.strategy == "auto" else config.strategy
-    if name == "tpu":
-        return tpu_strategy(config.tpu, config.tpu_zone, config.tpu_project)
-    if name == "multi_worker":
+    several = cluster is not None and len(cluster.workers) > 1
+    if config.strategy == "multi_worker" or (config.strategy == "auto" and several):
         assert cluster is not None  # check_config
         return _multi_worker_strategy(cluster)
-    if name == "mirrored":
-        return mirrored_strategy()
-    return tf.distribute.get_strategy()
+    return one_process_strategy(config.strategy, config.tpu, config.tpu_zone, config.tpu_project)
+
+
+def one_process_strategy(
+    name: str, tpu: str = "local", tpu_zone: str | None = None, tpu_project: str | None = None
+) -> tf.distribute.Strategy:
+    """Start `default`, `mirrored`, `tpu` or, by `auto`, the one for what this machine has.
+
+    Raises:
+        UserError: the machine lacks what the strategy needs.
+    """
+    if name == "auto":
+        name = _detect()
+    if name == "tpu":
+        return tpu_strategy(tpu, tpu_zone, tpu_project)
+    return mirrored_strategy() if name == "mirrored" else tf.distribute.get_strategy()
 
 
 def mirrored_strategy(num_cpus: int | None = None) -> tf.distribute.MirroredStrategy:
@@ -83,9 +94,7 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return strategy.cluster_resolver.task_id == 0
 
 
-def _detect(cluster: Cluster | None) -> str:
-    if cluster is not None and len(cluster.workers) > 1:
-        return "multi_worker"
+def _detect() -> str:
     if local_tpu_devices():
         return "tpu"
     return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "default"

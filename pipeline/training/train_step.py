@@ -8,6 +8,7 @@ the mean loss over the global batch, whatever the number of replicas and microba
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import tensorflow as tf
 
@@ -22,6 +23,8 @@ from pipeline.training.train_state import TrainState
 Metrics = dict[str, tf.Tensor]
 TrainStep = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Metrics]
 """Distributed images, labels and seeds to the metrics of the step."""
+Schedule = Callable[[tf.Tensor], tf.Tensor]
+"""Finished steps, integer scalar, to the learning rate, float32 scalar."""
 
 
 def make_train_step(
@@ -32,6 +35,7 @@ def make_train_step(
     total_steps: int,
     jit_compile: bool,
     class_weights: Sequence[float] | None = None,
+    schedule: Schedule | None = None,
 ) -> TrainStep:
     """Compile the step.
 
@@ -42,6 +46,7 @@ def make_train_step(
         total_steps: of the whole run, for the learning rate.
         jit_compile: whether XLA compiles the forward and backward pass.
         class_weights: factor of the loss of each class; None: 1.
+        schedule: the learning rate; None: that of `config.optim` over `total_steps`.
 
     Returns:
         A function of a distributed batch: images `[batch, height, width, 3]` in [-1, 1], labels
@@ -57,6 +62,7 @@ def make_train_step(
         total_steps=total_steps,
         jit_compile=jit_compile,
         class_weights=class_weights,
+        schedule=schedule,
     )
 
     @tf.function
@@ -66,7 +72,7 @@ def make_train_step(
             # Outside of the replica, so on the host: XLA knows no gamma variables, and draws other
             # numbers from the same seed than what is not compiled.
             batch += draw_mixing(
-                config.seed,
+                state.seed,
                 state.step,
                 data.height_width,
                 data.augmentation.mixup_alpha,
@@ -92,6 +98,7 @@ def make_replica_step(
     total_steps: int,
     jit_compile: bool,
     class_weights: Sequence[float] | None = None,
+    schedule: Schedule | None = None,
 ) -> Callable[..., Metrics]:
     """What each replica does, all of which a TPU compiles: it is run by `strategy.run`.
 
@@ -101,6 +108,7 @@ def make_replica_step(
     """
     optim = config.optim
     objective = make_objective(config, state.model, class_weights)
+    rate_after = schedule or partial(learning_rate, config=optim, total_steps=total_steps)
     batch_gradient = make_batch_gradient(state, config, objective, jit_compile=jit_compile)
 
     def replica_step(*batch: tf.Tensor) -> Metrics:
@@ -111,7 +119,7 @@ def make_replica_step(
         norm = tf.linalg.global_norm(gradients)
         if optim.clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, optim.clip_norm, norm)
-        rate = learning_rate(state.step, optim, total_steps)
+        rate = rate_after(state.step)
         metrics = {
             "loss": loss,
             **objective.accuracies(hits, config.batch_size),

@@ -15,11 +15,13 @@ from pipeline.data.source import open_source
 from pipeline.errors import TrainingDiverged, UserError
 from pipeline.evaluation.config import FineTuneConfig, TransferConfig, TransferData
 from pipeline.evaluation.fine_tuning import protocol
+from pipeline.evaluation.fine_tuning import recipe as recipe_module
 from pipeline.evaluation.fine_tuning.recipe import make_recipe
-from pipeline.evaluation.fine_tuning.training import FineTuner, MomentumState, mix
+from pipeline.evaluation.fine_tuning.training import FineTuner
 from pipeline.evaluation.run import run_transfer
 from pipeline.evaluation.subject import open_subject
 from pipeline.serving.loading import open_export
+from pipeline.training.strategy import mirrored_strategy
 
 SETTINGS: dict[str, Any] = {"image_size": 16, "flip": False, "batch_size": 16, "warmup_steps": 5}
 
@@ -52,14 +54,21 @@ def train(inputs):
     return open_source(str(inputs / "bars")).split("train")
 
 
-def tuned_weights(train, seeds=(0,), accumulate=1):
-    """Weights after the last of several runs."""
-    config = FineTuneConfig(steps=4, random_crop=False, **SETTINGS)
-    model = vit_keras.adapt_model(tiny_vit(classifier="gap"), image_size=16, num_classes=2)
-    tuner = FineTuner(model, make_recipe(config, 64, 960), accumulate=accumulate, flip=False)
-    for seed in seeds:
-        tuner.run(train, 0.3, seed)
-    return model.get_weights()
+def make_tuner(replicas=1, **options):
+    chosen = FineTuneConfig(**(SETTINGS | {"steps": 4, "random_crop": False} | options))
+    strategy = tf.distribute.get_strategy() if replicas == 1 else mirrored_strategy(replicas)
+    recipe = make_recipe(chosen, 64, 960, replicas=replicas)
+    return FineTuner(load_random, recipe, chosen, strategy)
+
+
+def load_random(policy="float32"):
+    model = tiny_vit(classifier="gap")
+    return vit_keras.adapt_model(model, image_size=16, num_classes=2, dtype=policy)
+
+
+def tuned_weights(tuner, train, seed=0):
+    tuner.run(train, 0.3, seed)
+    return tuner.model.get_weights()
 
 
 def assert_equal(first, second, atol=0.0):
@@ -67,64 +76,53 @@ def assert_equal(first, second, atol=0.0):
         np.testing.assert_allclose(one, two, rtol=0, atol=atol)
 
 
-def test_a_run_repeats_and_its_seed_and_microbatches_mean_what_they_say(train):
-    reference = tuned_weights(train)
-    assert_equal(tuned_weights(train, seeds=(1, 0)), reference)  # runs do not depend on others
-    assert_equal(tuned_weights(train, accumulate=4), reference, atol=1e-5)
-    other = tuned_weights(train, seeds=(1,))
+def test_a_run_repeats_and_its_seed_means_what_it_says(train):
+    tuner = make_tuner()
+    reference, other, again = (tuned_weights(tuner, train, seed) for seed in (0, 1, 0))
+    assert_equal(again, reference)  # and does not depend on the run before
     assert max(np.abs(a - b).max() for a, b in zip(other, reference, strict=True)) > 1e-3
 
 
-def test_momentum_is_that_of_keras_at_a_constant_rate():
-    model = keras.Sequential([keras.Input([3]), keras.layers.Dense(2)])
-    reference = keras.models.clone_model(model)
-    reference.set_weights(model.get_weights())
-    state, optimizer = MomentumState(model, None), keras.optimizers.SGD(0.1, momentum=0.9)
-    generator = np.random.default_rng(0)
-    for _ in range(4):
-        gradients = [
-            tf.constant(generator.normal(size=v.shape), tf.float32) for v in state.variables
-        ]
-        state.apply(gradients, tf.constant(0.1), 0.9)
-        optimizer.apply(gradients, reference.trainable_variables)
-    assert_equal(model.get_weights(), reference.get_weights(), atol=1e-6)
+MIXES = {"recipe": "bit_hyperrule", "warmup_steps": 1, "random_crop": True, "polyak_decay": 0.5}
 
 
-def test_polyak_average_is_the_weighted_past():
-    model = keras.Sequential([keras.Input([1]), keras.layers.Dense(1, use_bias=False)])
-    state = MomentumState(model, polyak_decay=0.8)
-    weight = float(model.get_weights()[0][0, 0])
-    average = weight
-    for _ in range(3):
-        state.apply([tf.constant([[1.0]])], tf.constant(0.5), 0.0)
-        weight -= 0.5
-        average = 0.8 * average + 0.2 * weight
-    assert model.get_weights()[0][0, 0] == pytest.approx(weight, abs=1e-5)
-    state.take_averages()
-    assert model.get_weights()[0][0, 0] == pytest.approx(average, abs=1e-5)
+@pytest.mark.parametrize("options", [{}, MIXES], ids=["paper", "hyperrule-mixup-average"])
+def test_replicas_and_microbatches_give_the_same_weights(train, options, monkeypatch):
+    monkeypatch.setattr(recipe_module, "SMALL_DATASET", 0)  # from there on HyperRule mixes
+    reference = tuned_weights(make_tuner(**options), train)
+    divided = tuned_weights(make_tuner(replicas=2, accumulate=2, **options), train)
+    assert_equal(divided, reference, atol=1e-5)
 
 
-def test_mixup_mixes_images_and_targets_alike():
-    images = tf.random.stateless_uniform([6, 2, 2, 3], [0, 1])
-    targets = tf.one_hot([0, 1, 2, 0, 1, 2], 3)
-    shares = []
-    for seed in range(20):
-        mixed, mixed_targets = mix(images, targets, 0.5, tf.constant([seed, 7]))
-        share = float(mixed_targets[0, 0])
-        assert 0.5 <= share <= 1.0
-        expected = share * images + (1 - share) * tf.roll(images, 1, 0)
-        np.testing.assert_allclose(mixed, expected, atol=1e-5)
-        np.testing.assert_allclose(tf.reduce_sum(mixed_targets, 1), 1.0, atol=1e-6)
-        shares.append(share)
-    assert len(set(shares)) == 20
+def test_replicas_give_the_same_predictions(inputs):
+    test = open_source(str(inputs / "bars")).split("test[:23]")
+    chosen = FineTuneConfig(**SETTINGS)
+    answers = []
+    for strategy in (tf.distribute.get_strategy(), mirrored_strategy(2)):
+        recipe = make_recipe(chosen, 64, 960)
+        tuner = FineTuner(lambda policy: tiny_vit((16, 16), 2), recipe, chosen, strategy)
+        answers.append(tuner.predict(test))
+    assert answers[0]["labels"].shape == (23,)
+    for name, expected in answers[0].items():
+        np.testing.assert_allclose(answers[1][name], expected, atol=1e-6)
+
+
+def test_bfloat16_computes_in_it_and_keeps_float32_weights():
+    model = make_tuner(precision="bfloat16").model
+    assert model.dtype_policy.name == "mixed_bfloat16"
+    assert {weight.dtype for weight in model.trainable_variables} == {"float32"}
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(train):
-    model = vit_keras.adapt_model(tiny_vit(), image_size=16, num_classes=2)
-    model.set_weights([np.full(w.shape, np.nan) for w in model.get_weights()])
-    recipe = make_recipe(FineTuneConfig(steps=3, **SETTINGS), 64, 960)
+    def load(policy):
+        model = load_random()
+        model.set_weights([np.full(w.shape, np.nan) for w in model.get_weights()])
+        return model
+
+    chosen = FineTuneConfig(steps=3, **SETTINGS)
+    tuner = FineTuner(load, make_recipe(chosen, 64, 960), chosen, tf.distribute.get_strategy())
     with pytest.raises(TrainingDiverged, match="at rate 1: loss nan at step 0"):
-        FineTuner(model, recipe).run(train, peak_rate=1, seed=0)
+        tuner.run(train, peak_rate=1, seed=0)
 
 
 def config(inputs, output, model="model", **options):
@@ -169,8 +167,9 @@ def test_the_exported_model_repeats_the_result_from_the_files_bytes(inputs, repo
     served = serve(image_bytes=tf.constant(images))["probabilities"].numpy()
     hits = served.argmax(1) == np.array(labels)
     assert hits.mean() == result["fine_tune"]["model"]["paper"]["mean"]
-    recipe = make_recipe(FineTuneConfig(**SETTINGS), 64, 960)
-    again = FineTuner(export.keras_model(), recipe).predict(test)
+    chosen = FineTuneConfig(**SETTINGS)
+    recipe, strategy = make_recipe(chosen, 64, 960), tf.distribute.get_strategy()
+    again = FineTuner(lambda _: export.keras_model(), recipe, chosen, strategy).predict(test)
     np.testing.assert_allclose(
         np.sort(again["confidences"]), np.sort(served.max(axis=1)), atol=1e-5
     )
@@ -199,7 +198,7 @@ def test_starts_from_a_file_of_weights(inputs, form):
     vit_keras.save_weights(live, str(inputs / "weights.npz"), "official")
     subject = open_subject(str(inputs / form))
     assert subject.export is None
-    model = subject.load(size, 5)
+    model = subject.load(size, 5, "float32")
     images = np.random.default_rng(0).uniform(-1, 1, (2, *size, 3)).astype(np.float32)
     np.testing.assert_allclose(model.features(images), live.features(images), atol=1e-5)
     assert model.num_classes == 5 and np.all(model(images) == 0)
@@ -212,13 +211,17 @@ def test_starts_from_a_workdir(tmp_path):
     subject = open_subject(str(tmp_path / "run"))
     images = np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 3)).astype(np.float32)
     expected = state.model.features(images)
-    np.testing.assert_allclose(subject.load((16, 16), 7).features(images), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        subject.load((16, 16), 7, "float32").features(images), expected, atol=1e-5
+    )
     assert subject.identity["origin"]["step"] == 2
 
 
 def test_settings_that_cannot_be(inputs, tmp_path):
-    with pytest.raises(UserError, match="accumulate 3 does not divide the batch of 16"):
+    with pytest.raises(UserError, match=r"batch_size 16 is not divisible by .* accumulate 3"):
         run_transfer(config(inputs, tmp_path, accumulate=3))
+    with pytest.raises(UserError, match="there are 64 to train on: choose a smaller"):
+        run_transfer(config(inputs, tmp_path, accumulate=99, batch_size=99, learning_rates=[1]))
     with pytest.raises(UserError, match="frozen protocols need an export folder"):
         options = config(inputs, tmp_path, model="model/model.keras")
         options.protocols = ["knn"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pipeline.errors import UserError
 from pipeline.evaluation.config import FineTuneConfig
 from pipeline.evaluation.fine_tuning.recipe import learning_rates, make_recipe
 
@@ -81,3 +82,23 @@ def test_hyperrule_in_fewer_steps_keeps_its_shape():
 def test_a_batch_is_no_larger_than_the_split():
     assert make_recipe(FineTuneConfig(), 800, PHOTO).batch_size == 512
     assert make_recipe(FineTuneConfig(), 100, PHOTO).batch_size == 100
+
+
+def test_batches_are_shared_evenly():
+    config = FineTuneConfig(accumulate=2)
+    assert make_recipe(config, 1000, PHOTO, replicas=4).batch_size == 512
+    assert make_recipe(config, 403, PHOTO, replicas=4).batch_size == 400
+    # The sweep's runs have fewer images than the final ones; the step is compiled once.
+    assert make_recipe(config, 403, PHOTO, smallest_split=363).batch_size == 362
+    with pytest.raises(UserError, match="batch_size 512 is not divisible by 3 replicas × accum"):
+        make_recipe(config, 1000, PHOTO, replicas=3)
+    with pytest.raises(UserError, match="there are 7 to train on"):
+        make_recipe(config, 7, PHOTO, replicas=4)
+    mixes = FineTuneConfig("bit_hyperrule", accumulate=2, batch_size=510)
+    with pytest.raises(UserError, match="accumulate 2 × 2 for MixUp: choose a multiple of 4"):
+        make_recipe(mixes, 20_000, PHOTO)
+
+
+def test_warm_up_beyond_the_first_drop_is_refused():
+    with pytest.raises(UserError, match="warmup_steps 5 is more than the 4 steps"):
+        make_recipe(FineTuneConfig("bit_hyperrule", steps=10, warmup_steps=5), 1000, PHOTO)

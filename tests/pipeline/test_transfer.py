@@ -181,6 +181,8 @@ def test_unlabelled_split_is_refused(inputs, tmp_path):
         ("batch_size", 0, "batch_size is"),
         ("few_shot.shots", [0, 5], "few_shot.shots is"),
         ("few_shot.seeds", [], "few_shot.seeds is empty"),
+        ("fine_tune.steps", 0, "fine_tune.steps is"),
+        ("fine_tune.warmup_steps", -1, "fine_tune.warmup_steps is -1"),
         ("model", "/nowhere/model", "model folder /nowhere/model does not exist"),
         ("data.test_split", "exam", "no split exam"),
     ],

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from pipeline.data import augment
 from pipeline.data.eval_batches import no_autoshard
-from pipeline.data.preprocess import EvalPreprocess, to_model_range
+from pipeline.data.preprocess import to_model_range
 from pipeline.data.source import Split
 from pipeline.data.train_order import EpochOrder
 from pipeline.evaluation.fine_tuning.recipe import Recipe
@@ -15,17 +15,15 @@ MIN_CROP_AREA = 0.05
 SHUFFLE_WINDOW = 8192
 
 
-def eval_preprocess(recipe: Recipe) -> EvalPreprocess:
-    """Test images: resized straight to what the model sees, in both recipes."""
-    return EvalPreprocess(recipe.crop_size)
-
-
-def fine_tune_batches(split: Split, recipe: Recipe, *, flip: bool, seed: int) -> tf.data.Dataset:
-    """Endless training batches; everything random follows from `seed`.
+def fine_tune_batches(
+    split: Split, recipe: Recipe, *, flip: bool, seed: int, replica_batch_size: int
+) -> tf.data.Dataset:
+    """Endless training batches, each for one replica; everything random follows from `seed`.
 
     Yields:
-        `(images, labels, seeds)`: float32 `[batch, height, width, 3]` in [-1, 1], int64 `[batch]`,
-        and int32 `[batch]` for what the model draws at random for each image.
+        `(images, labels, seeds)`: float32 `[replica_batch_size, height, width, 3]` in [-1, 1],
+        and int64 and int32 `[replica_batch_size]`. The seeds are for what the model draws at random
+        for each image.
     """
     order = EpochOrder(split.files, recipe.batch_size, SHUFFLE_WINDOW, seed)
 
@@ -43,7 +41,7 @@ def fine_tune_batches(split: Split, recipe: Recipe, *, flip: bool, seed: int) ->
         return to_model_range(image), label, tf.cast(model_seed[0], tf.int32)
 
     views = order.dataset(0).map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    batches = views.batch(recipe.batch_size, drop_remainder=True)
+    batches = views.batch(replica_batch_size, drop_remainder=True)
     return batches.with_options(no_autoshard()).prefetch(tf.data.AUTOTUNE)
 
 

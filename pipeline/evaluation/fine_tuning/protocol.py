@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+import vit_keras
 from pipeline.data.eval_batches import eval_batches
 from pipeline.data.preprocess import EvalPreprocess, decode_rgb
 from pipeline.data.source import Split
-from pipeline.errors import UserError
+from pipeline.errors import TrainingDiverged
 from pipeline.evaluation.config import FineTuneConfig
-from pipeline.evaluation.fine_tuning.inputs import eval_preprocess
+from pipeline.evaluation.extra_tests import check_answers
 from pipeline.evaluation.fine_tuning.recipe import Recipe, learning_rates, make_recipe
 from pipeline.evaluation.fine_tuning.training import FineTuner
-from pipeline.evaluation.protocols import Outcome, accuracy, score
+from pipeline.evaluation.protocols import Outcome
+from pipeline.evaluation.scores import Hits, accuracy, count_hits, score
 from pipeline.evaluation.subject import Subject
 from pipeline.evaluation.task import Task, check_labels
 
@@ -40,6 +42,7 @@ def run_fine_tuning(
     subject: Subject,
     task: Task,
     config: FineTuneConfig,
+    strategy: tf.distribute.Strategy,
     folder: Path,
     keep_model: Callable[[FinalModel], None] | None = None,
 ) -> Outcome:
@@ -49,6 +52,7 @@ def run_fine_tuning(
         subject: the pre-trained model.
         task: the downstream dataset.
         config: settings.
+        strategy: to train and predict under.
         folder: keeps the predictions of each finished run.
         keep_model: is given the final model of the first seed, unless that run is not repeated.
 
@@ -60,43 +64,63 @@ def run_fine_tuning(
         TrainingDiverged: a final run's loss is not finite.
     """
     final_split = task.final_split()
-    area = _inspect(task, final_split)
-    recipe = make_recipe(config, final_split.num_examples, area)
-    if recipe.batch_size % config.accumulate:
-        raise UserError(
-            f"fine_tune.accumulate {config.accumulate} does not divide the batch of "
-            f"{recipe.batch_size} images: choose a divisor of it"
-        )
-    runs = _Runs(subject, recipe, len(task.class_names), config, folder)
-    rate, dev_accuracies = _choose_rate(runs, task, config)
+    rates = learning_rates(config)
+    smallest = min(
+        [final_split, *(task.tuning_splits()[:1] if len(rates) > 1 else ())],
+        key=lambda split: split.num_examples,
+    )
+    recipe = make_recipe(
+        config,
+        final_split.num_examples,
+        _inspect(task, final_split),
+        smallest_split=smallest.num_examples,
+        replicas=strategy.num_replicas_in_sync,
+    )
+    runs = _Runs(subject, recipe, len(task.class_names), config, strategy, folder)
+    rate, dev_accuracies = _choose_rate(runs, task, rates)
     results = []
     for seed in config.seeds:
         keep = keep_model if seed == config.seeds[0] else None
-        results.append(runs.run(final_split, task.test, rate, seed, "final", keep))
+        results.append(
+            runs.run(final_split, task.test, rate, seed, "final", task.extra_tests, keep)
+        )
     labels = results[0]["labels"]
     accuracies = [accuracy(result["predictions"], labels) for result in results]
     chosen = {"learning_rate": rate, "steps": float(recipe.steps)} | {
         f"dev accuracy at {tried:g}": value for tried, value in dev_accuracies.items()
     }
-    final = score(accuracies, **chosen)
+    hits = {
+        name: [Hits(*result["extra_hits"][index].tolist()) for result in results]
+        for index, name in enumerate(task.extra_tests)
+    }
     return Outcome(
-        {config.recipe: final}, results[0]["predictions"], labels, results[0]["confidences"]
+        {config.recipe: score(accuracies, chosen, hits)},
+        results[0]["predictions"],
+        labels,
+        results[0]["confidences"],
     )
 
 
 def _choose_rate(
-    runs: _Runs, task: Task, config: FineTuneConfig
+    runs: _Runs, task: Task, rates: Sequence[float]
 ) -> tuple[float, dict[float, float]]:
     """The best peak rate on the dev split, and the accuracy there of each that was tried."""
-    rates = learning_rates(config)
     if len(rates) == 1:
         return rates[0], {}
     fit, dev = task.tuning_splits()
-    accuracies = {}
+    accuracies: dict[float, float] = {}
+    diverged = None
     for rate in rates:
-        result = runs.run(fit, dev, rate, config.seeds[0], f"sweep, rate {rate:g}")
+        try:
+            result = runs.run(fit, dev, rate, runs.config.seeds[0], f"sweep, rate {rate:g}")
+        except TrainingDiverged as error:  # too high a rate is what a sweep is there to find
+            diverged = error
+            print(f"{error}: not taken", flush=True)
+            continue
         accuracies[rate] = accuracy(result["predictions"], result["labels"])
-    return max(rates, key=lambda rate: (accuracies[rate], -rate)), accuracies
+    if diverged and not accuracies:
+        raise diverged
+    return max(accuracies, key=lambda rate: (accuracies[rate], -rate)), accuracies
 
 
 @dataclass(frozen=True)
@@ -107,17 +131,17 @@ class _Runs:
     recipe: Recipe
     num_classes: int
     config: FineTuneConfig
+    strategy: tf.distribute.Strategy
     folder: Path
 
     @cached_property
     def tuner(self) -> FineTuner:
         """Made when the first run is not stored yet."""
         return FineTuner(
-            self.subject.load(self.recipe.crop_size, self.num_classes),
+            partial(self.subject.load, self.recipe.crop_size, self.num_classes),
             self.recipe,
-            flip=self.config.flip,
-            accumulate=self.config.accumulate,
-            polyak_decay=self.config.polyak_decay,
+            self.config,
+            self.strategy,
         )
 
     def run(
@@ -127,31 +151,44 @@ class _Runs:
         rate: float,
         seed: int,
         label: str,
+        extra_tests: Mapping[str, Split] | None = None,
         keep_model: Callable[[FinalModel], None] | None = None,
     ) -> dict[str, np.ndarray]:
-        """Fine-tune on `train`; predictions, confidences and labels on `test`."""
-        path = self.folder / f"{self._key(train, test, rate, seed)}.npz"
+        """Fine-tune on `train`; predictions, confidences and labels on `test`, and `extra_hits`,
+        int `[extra tests, 2]`, as `Hits`."""
+        extra_tests = extra_tests or {}
+        path = self.folder / f"{self._key(train, (test, *extra_tests.values()), rate, seed)}.npz"
         if path.exists():
             with np.load(path, allow_pickle=False) as arrays:
                 return dict(arrays)
         self.tuner.run(train, rate, seed, f"fine-tuning, {label}")
         result = self.tuner.predict(test)
+        hits = [self._hits(name, split) for name, split in extra_tests.items()]
+        result["extra_hits"] = np.array(hits, np.int64).reshape(-1, 2)
         if keep_model is not None:
-            keep_model(FinalModel(self.tuner.model, eval_preprocess(self.recipe)))
+            # A copy, in plain variables and in float32.
+            model = vit_keras.adapt_model(self.tuner.model, dtype="float32")
+            keep_model(FinalModel(model, EvalPreprocess(self.recipe.crop_size)))
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".unfinished.npz")
         np.savez_compressed(unfinished, **result)  # type: ignore[arg-type]
         unfinished.rename(path)
         return result
 
-    def _key(self, train: Split, test: Split, rate: float, seed: int) -> str:
+    def _hits(self, name: str, split: Split) -> Hits:
+        found = self.tuner.predict(split)
+        check_answers(name, found["labels"])
+        return count_hits(found["predictions"], found["labels"])
+
+    def _key(self, train: Split, tests: Sequence[Split], rate: float, seed: int) -> str:
+        config = self.config
         facts = [
             self.subject.fingerprint,
             train.fingerprint,
-            test.fingerprint,
+            [test.fingerprint for test in tests],
             asdict(self.recipe),
             [self.num_classes, rate, seed],
-            [self.config.flip, self.config.accumulate, self.config.polyak_decay],
+            [config.flip, config.accumulate, config.polyak_decay, config.precision],
         ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 

@@ -6,11 +6,11 @@ section 3.3, with the resolutions and schedules of google-research/big_transfer)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
+from pipeline.errors import UserError
 from pipeline.evaluation.config import FineTuneConfig
 
 PAPER_RATES = (0.001, 0.003, 0.01, 0.03)
@@ -46,7 +46,7 @@ class Recipe:
     """Largest global norm of the gradient."""
     momentum: float = 0.9
 
-    def learning_rate(self, step: tf.Tensor, peak: float) -> tf.Tensor:
+    def learning_rate(self, step: tf.Tensor, peak: float | tf.Tensor) -> tf.Tensor:
         """Rate, float32 scalar, of the update after `step` finished ones."""
         step = tf.cast(step, tf.float32)
         warmup, *drops = self.boundaries
@@ -66,17 +66,57 @@ def learning_rates(config: FineTuneConfig) -> list[float]:
     return list(PAPER_RATES) if config.recipe == "paper" else [HYPERRULE_RATE]
 
 
-def make_recipe(config: FineTuneConfig, num_examples: int, image_area: int) -> Recipe:
+def make_recipe(
+    config: FineTuneConfig,
+    num_examples: int,
+    image_area: int,
+    *,
+    smallest_split: int | None = None,
+    replicas: int = 1,
+) -> Recipe:
     """Derive a run from the dataset.
 
     Args:
         config: settings; null ones are filled in.
-        num_examples: training images.
+        num_examples: training images of the final runs.
         image_area: pixels of a typical image, height times width.
+        smallest_split: training images of the run that has the fewest; None: `num_examples`.
+        replicas: that share a batch.
+
+    Raises:
+        UserError: a batch cannot be shared evenly, or the warm-up is too long.
     """
     if config.recipe == "paper":
-        return _paper(config, num_examples)
-    return _hyperrule(config, num_examples, image_area)
+        recipe = _paper(config, num_examples)
+    else:
+        recipe = _hyperrule(config, num_examples, image_area)
+    return replace(
+        recipe,
+        batch_size=_batch_size(
+            config, smallest_split or num_examples, replicas, mixes=recipe.mixup > 0
+        ),
+    )
+
+
+def _batch_size(config: FineTuneConfig, num_examples: int, replicas: int, *, mixes: bool) -> int:
+    """The batch that is asked for or, of fewer images, all that can be shared evenly."""
+    parts = replicas * config.accumulate * (2 if mixes else 1)
+    shares = (
+        f"{replicas} replicas × accumulate {config.accumulate}{' × 2 for MixUp' if mixes else ''}"
+    )
+    if num_examples < config.batch_size:
+        if num_examples < parts:
+            raise UserError(
+                f"fine_tune needs an image for each of {shares}; there are {num_examples} to train "
+                "on: choose a smaller fine_tune.accumulate or fewer replicas"
+            )
+        return num_examples // parts * parts
+    if config.batch_size % parts:
+        raise UserError(
+            f"fine_tune.batch_size {config.batch_size} is not divisible by {shares}: choose a "
+            f"multiple of {parts}"
+        )
+    return config.batch_size
 
 
 def _paper(config: FineTuneConfig, num_examples: int) -> Recipe:
@@ -85,7 +125,7 @@ def _paper(config: FineTuneConfig, num_examples: int) -> Recipe:
     side = config.image_size or PAPER_SIDE
     return Recipe(
         steps=steps,
-        batch_size=min(config.batch_size, num_examples),
+        batch_size=config.batch_size,
         boundaries=(warmup,),
         crop_size=(side, side),
         resize_size=None if config.random_crop else (side, side),
@@ -108,10 +148,14 @@ def _hyperrule(config: FineTuneConfig, num_examples: int, image_area: int) -> Re
         crop = config.image_size
     if not config.random_crop:
         resize = crop
-    assert all(a <= b for a, b in pairwise(boundaries))
+    if boundaries[0] > boundaries[1]:
+        raise UserError(
+            f"fine_tune.warmup_steps {boundaries[0]} is more than the {boundaries[1]} steps after "
+            "which the rate first falls: choose fewer, or more fine_tune.steps"
+        )
     return Recipe(
         steps=steps,
-        batch_size=min(config.batch_size, num_examples),
+        batch_size=config.batch_size,
         boundaries=tuple(boundaries),
         crop_size=(crop, crop),
         resize_size=(resize, resize),

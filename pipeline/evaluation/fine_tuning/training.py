@@ -1,92 +1,77 @@
-"""Fine-tuning runs: SGD with momentum on all weights, on one device."""
+"""Fine-tuning runs: the train step of `pipeline.training`, each time from the same weights."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.data.eval_batches import eval_batches
+from pipeline.config import DataConfig, OptimConfig, PretrainConfig
 from pipeline.data.source import Split
 from pipeline.errors import TrainingDiverged
-from pipeline.evaluation.fine_tuning.inputs import eval_preprocess, fine_tune_batches
+from pipeline.evaluation.config import FineTuneConfig
+from pipeline.evaluation.fine_tuning.inputs import fine_tune_batches
 from pipeline.evaluation.fine_tuning.recipe import Recipe
+from pipeline.training import strategy as strategies
+from pipeline.training.inputs import distributed_eval_batches
 from pipeline.training.progress import Progress
+from pipeline.training.train_state import TrainState
+from pipeline.training.train_step import make_train_step
 
 REPORT_STEPS = 10
 EVAL_BATCH = 64
-
-
-class MomentumState:
-    """What a run changes beside the weights: velocities and, optionally, averages."""
-
-    def __init__(self, model: keras.Model, polyak_decay: float | None):
-        """Make the slots of `model`'s trainable weights."""
-        self.variables = [weight.value for weight in model.trainable_variables]
-        self.velocities = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self.variables]
-        self.decay = polyak_decay
-        self.averages = (
-            [tf.Variable(v, trainable=False) for v in self.variables] if polyak_decay else []
-        )
-
-    def apply(self, gradients: list[tf.Tensor], rate: tf.Tensor, momentum: float) -> None:
-        """velocity ← momentum · velocity + gradient; weight ← weight - rate · velocity."""
-        for variable, velocity, gradient in zip(
-            self.variables, self.velocities, gradients, strict=True
-        ):
-            velocity.assign(momentum * velocity + gradient)
-            variable.assign_sub(rate * velocity)
-        if self.decay is not None:
-            for average, variable in zip(self.averages, self.variables, strict=True):
-                average.assign_sub((1.0 - self.decay) * (average - variable))
-
-    def reset(self) -> None:
-        """Begin a run with the weights as they are."""
-        for velocity in self.velocities:
-            velocity.assign(tf.zeros_like(velocity))
-        for average, variable in zip(self.averages, self.variables, strict=False):
-            average.assign(variable)
-
-    def take_averages(self) -> None:
-        """Put the averages, where there are any, in place of the weights."""
-        for variable, average in zip(self.variables, self.averages, strict=False):
-            variable.assign(average)
+"""Images of a replica."""
 
 
 class FineTuner:
     """Fine-tunes one model again and again from the same weights, as a sweep of rates does.
 
     Attributes:
-        model: has the weights of the latest run.
+        model: has the weights of the latest run, averaged ones where they are asked for.
     """
 
     def __init__(
         self,
-        model: keras.Model,
+        load: Callable[[str], keras.Model],
         recipe: Recipe,
-        *,
-        flip: bool = True,
-        accumulate: int = 1,
-        polyak_decay: float | None = None,
+        config: FineTuneConfig,
+        strategy: tf.distribute.Strategy,
     ):
-        """Compile for runs that start from the weights that `model` has now.
+        """Compile for runs that start from the weights that are loaded now.
 
         Args:
-            model: with a new head.
+            load: gives the model, with a new head, for a Keras dtype policy.
             recipe: what a run does.
-            flip: whether to mirror half of the images.
-            accumulate: microbatches per batch; must divide it.
-            polyak_decay: of averaged weights, which the model has at the end; None: none.
+            config: settings; those that `recipe` has are taken from it.
+            strategy: to train and predict under.
+
+        Raises:
+            UserError: the device does not have the precision.
         """
-        self.model = model
+        settings = _train_config(recipe, config, strategy.num_replicas_in_sync)
+        with strategy.scope():
+            self.model = load(strategies.compute_policy(settings, strategy))
+            self._state = TrainState(
+                self.model, settings.optim, seed=0, ema_decay=config.polyak_decay
+            )
+            # A variable, so that the step is compiled once for all rates.
+            self._peak_rate = tf.Variable(0.0, trainable=False)
         self._recipe = recipe
-        self._flip = flip
-        self._accumulate = accumulate
-        self._initial = model.get_weights()
-        self._state = MomentumState(model, polyak_decay)
-        # Compiled once for all rates and seeds.
-        self._train_step = tf.function(self._step)
-        self._answer = tf.function(self._predict, reduce_retracing=True)
+        self._flip = config.flip
+        self._strategy = strategy
+        self._settings = settings
+        self._initial = self.model.get_weights()
+        self._train_step = make_train_step(
+            strategy,
+            self._state,
+            settings,
+            total_steps=recipe.steps,
+            jit_compile=strategies.use_xla(settings, strategy),
+            schedule=lambda step: recipe.learning_rate(step, self._peak_rate),
+        )
+        self._answer = tf.function(lambda images: strategy.run(self._predict, args=(images,)))
 
     def run(self, split: Split, peak_rate: float, seed: int, label: str = "fine-tuning") -> None:
         """Train all weights on `split` with the softmax cross-entropy.
@@ -100,94 +85,78 @@ class FineTuner:
         Raises:
             TrainingDiverged: the loss is not finite.
         """
-        self.model.set_weights(self._initial)
-        self._state.reset()
-        settings = (tf.constant(peak_rate, tf.float32), tf.constant(seed, tf.int64))
-        batches = iter(fine_tune_batches(split, self._recipe, flip=self._flip, seed=seed))
+        state = self._state
+        self._reset(peak_rate, seed)
+        batches = iter(self._batches(split, seed))
         progress = Progress(label, self._recipe.steps)
         try:
             for step in range(self._recipe.steps):
-                loss = self._train_step(tf.constant(step, tf.int64), *settings, *next(batches))
+                metrics = self._train_step(*next(batches))
                 if step % REPORT_STEPS == 0 or step == self._recipe.steps - 1:
-                    value = float(loss)
-                    if not value < float("inf"):
+                    loss = float(metrics["loss"])
+                    if not loss < float("inf"):
                         raise TrainingDiverged(
-                            f"fine-tuning at rate {peak_rate:g}: loss {value} at step {step}"
+                            f"fine-tuning at rate {peak_rate:g}: loss {loss} at step {step}"
                         )
-                    progress.update(step + 1, f"loss {value:.3f}")
+                    progress.update(step + 1, f"loss {loss:.3f}")
         finally:
             progress.close()
-        self._state.take_averages()
+        for variable, average in zip(state.variables, state.ema, strict=False):
+            variable.assign(average)
 
     def predict(self, split: Split) -> dict[str, np.ndarray]:
-        """Predictions, confidences and labels, `[examples]`, of every image, once each."""
+        """Predictions and confidences, `[examples]`, and labels of every image, once each."""
         parts = []
-        for images, labels, mask in eval_batches(split, eval_preprocess(self._recipe), EVAL_BATCH):
-            real = mask.numpy() == 1
+        for images, labels, mask in distributed_eval_batches(self._strategy, self._settings, split):
+            real = self._joined(mask) == 1
             answers = (*self._answer(images), labels)
-            parts.append([answer.numpy()[real] for answer in answers])
-        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-        return dict(zip(("predictions", "confidences", "labels"), columns, strict=True))
+            parts.append([self._joined(answer)[real] for answer in answers])
+        joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        return dict(zip(("predictions", "confidences", "labels"), joined, strict=True))
+
+    def _reset(self, peak_rate: float, seed: int) -> None:
+        state = self._state
+        self.model.set_weights(self._initial)
+        for slots in state.optimizer.slots:
+            for slot in slots.values():
+                slot.assign(tf.zeros_like(slot))
+        for average, variable in zip(state.ema, state.variables, strict=False):
+            average.assign(variable)
+        state.step.assign(0)
+        state.seed.assign(seed)
+        self._peak_rate.assign(peak_rate)
+
+    def _batches(self, split: Split, seed: int) -> tf.distribute.DistributedDataset:
+        def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            share = context.get_per_replica_batch_size(self._recipe.batch_size)
+            return fine_tune_batches(
+                split, self._recipe, flip=self._flip, seed=seed, replica_batch_size=share
+            )
+
+        return self._strategy.distribute_datasets_from_function(of_host)
+
+    def _joined(self, value: tf.Tensor) -> np.ndarray:
+        """A value of each replica as that of the global batch."""
+        return np.concatenate(
+            [part.numpy() for part in self._strategy.experimental_local_results(value)]
+        )
 
     def _predict(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         probabilities = tf.nn.softmax(tf.cast(self.model(images, training=False), tf.float32))
         return tf.argmax(probabilities, axis=-1), tf.reduce_max(probabilities, axis=-1)
 
-    def _step(
-        self,
-        step: tf.Tensor,
-        peak_rate: tf.Tensor,
-        seed: tf.Tensor,
-        images: tf.Tensor,
-        labels: tf.Tensor,
-        seeds: tf.Tensor,
-    ) -> tf.Tensor:
-        recipe = self._recipe
-        targets = tf.one_hot(labels, self.model.num_classes)
-        if recipe.mixup:
-            images, targets = mix(images, targets, recipe.mixup, tf.stack([seed, step]))
-        batch = (images, targets, seeds)
-        parts = zip(*(tf.split(part, self._accumulate) for part in batch), strict=True)
-        gradients, loss = self._gradients(*next(parts))
-        for part in parts:
-            # One after the other: side by side they would take the memory that they are to save.
-            with tf.control_dependencies(gradients):
-                more, part_loss = self._gradients(*part)
-            gradients = [total + term for total, term in zip(gradients, more, strict=True)]
-            loss += part_loss
-        if recipe.clip_norm is not None:
-            gradients, _ = tf.clip_by_global_norm(gradients, recipe.clip_norm)
-        self._state.apply(gradients, recipe.learning_rate(step, peak_rate), recipe.momentum)
-        return loss
 
-    def _gradients(
-        self, images: tf.Tensor, targets: tf.Tensor, seeds: tf.Tensor
-    ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        with tf.GradientTape() as tape:
-            logits = self.model(images, training=True, seeds=seeds)
-            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
-            loss = tf.reduce_sum(losses) / self._recipe.batch_size
-        unused = tf.UnconnectedGradients.ZERO
-        return tape.gradient(loss, self._state.variables, unconnected_gradients=unused), loss
+def _train_config(recipe: Recipe, config: FineTuneConfig, replicas: int) -> PretrainConfig:
+    """A run as the train step and the evaluation input of `pipeline.training` want it.
 
-
-def mix(
-    images: tf.Tensor, targets: tf.Tensor, alpha: float, seed: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """MixUp (Zhang et al. 2018) of each example with the next, one share for the batch.
-
-    Args:
-        images: `[batch, ...]`.
-        targets: `[batch, classes]`.
-        alpha: both parameters of the Beta distribution.
-        seed: two integers.
-
-    Returns:
-        Mixed images and targets. The larger share, at least one half, stays with the example.
+    All but where the images come from, and the learning rate, which are the caller's.
     """
-    gamma = tf.random.stateless_gamma([2], tf.cast(seed, tf.int32), alpha=alpha)
-    share = tf.reduce_max(gamma) / tf.reduce_sum(gamma)
-    mixed = (
-        share * part + (1.0 - share) * tf.roll(part, shift=1, axis=0) for part in (images, targets)
+    return PretrainConfig(
+        data=DataConfig(source="", image_size=recipe.crop_size, mixup_alpha=recipe.mixup),
+        workdir="",
+        optim=OptimConfig("sgd", momentum=recipe.momentum, clip_norm=recipe.clip_norm),
+        batch_size=recipe.batch_size,
+        accumulate=config.accumulate,
+        eval_batch_size=EVAL_BATCH * replicas,
+        precision=config.precision,
     )
-    return tuple(mixed)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.data.source import build_command
 from pipeline.errors import UserError
 from pipeline.evaluation.config import TransferConfig
 from pipeline.evaluation.table import markdown
@@ -89,11 +90,8 @@ def group_means(scores: dict[str, dict[str, float]]) -> dict[str, dict[str, floa
 
 def how_to_get(missing: dict[str, str], data_dir: str | None) -> list[str]:
     """Commands that prepare the missing datasets, each once."""
-    option = f" --data_dir {data_dir}" if data_dir else ""
-    names = dict.fromkeys(
-        task.tfds_name.partition(":")[0] for task in TASKS if task.name in missing
-    )
-    return [f"tfds build {name}{option}" for name in names]
+    names = dict.fromkeys(task.tfds_name for task in TASKS if task.name in missing)
+    return list(dict.fromkeys(build_command(name, data_dir) for name in names))
 
 
 def _measured(scores: dict[str, dict[str, float]]) -> list[VtabTask]:

@@ -1,0 +1,94 @@
+"""Accuracies of one protocol, over seeds, on the test split and on extra test sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Hits(NamedTuple):
+    """How often one classifier is right on an extra test set."""
+
+    right: int
+    counted: int
+    """Images that have a label."""
+
+
+@dataclass(frozen=True)
+class ExtraScore:
+    """Accuracy of one setting on an extra test set, from 0 to 1; see `Score`."""
+
+    mean: float
+    std: float
+    accuracies: list[float]
+    num_examples: int
+    """Images that count: those that have a label."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Test accuracy of one setting, from 0 to 1."""
+
+    mean: float
+    """Over the seeds."""
+    std: float
+    """Deviation over the seeds (n - 1 in its denominator); 0 with one."""
+    accuracies: list[float]
+    """One per seed."""
+    chosen: dict[str, float]
+    """Settings chosen on the validation part, or given."""
+    extra_tests: dict[str, ExtraScore] = field(default_factory=dict)
+    """Of the same classifiers, by the name of the test set."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For result.json; without extra tests there is no such field."""
+        return {name: value for name, value in asdict(self).items() if name != "extra_tests"} | (
+            {"extra_tests": {name: asdict(one) for name, one in self.extra_tests.items()}}
+            if self.extra_tests
+            else {}
+        )
+
+
+def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Share of predictions that are right, from 0 to 1."""
+    return float(np.mean(predictions == labels))
+
+
+def count_hits(predictions: np.ndarray, answers: np.ndarray) -> Hits:
+    """Count right predictions where an image may have several right answers, or none.
+
+    An image without a right answer does not count: "Are we done with ImageNet?" (arXiv 2006.07159)
+    leaves such images out, and takes any of the others' labels.
+
+    Args:
+        predictions: classes, int `[examples]`.
+        answers: bool `[examples, classes]`.
+    """
+    right = answers[np.arange(len(predictions)), predictions]
+    return Hits(int(right.sum()), int(answers.any(axis=1).sum()))
+
+
+def score(
+    accuracies: Sequence[float],
+    chosen: Mapping[str, float],
+    extra_hits: Mapping[str, Sequence[Hits]] | None = None,
+) -> Score:
+    """Mean and deviation of accuracies.
+
+    Args:
+        accuracies: on the test split, one per seed.
+        chosen: settings.
+        extra_hits: on each extra test set, one per seed; no set without a labelled image.
+    """
+    extra = {}
+    for name, hits in (extra_hits or {}).items():
+        shares = [one.right / one.counted for one in hits]
+        extra[name] = ExtraScore(*_mean_and_deviation(shares), shares, hits[0].counted)
+    return Score(*_mean_and_deviation(accuracies), list(accuracies), dict(chosen), extra)
+
+
+def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
