@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from beam_jobs import (
 from beam_jobs.corpus_options import CorpusOptions
 from beam_jobs.corpus_shards import DATASET, WriteShard
 from beam_jobs.dataset_folder import Job
-from beam_jobs.entries import Entry
+from beam_jobs.entries import Entry, pack, unpack
 from beam_jobs.errors import JobError
 from beam_jobs.image_check import Limits
 from beam_jobs.listing import ListUnit
@@ -100,8 +101,8 @@ class _Steps:
     classes: dict[str, str]
     units: list[Unit]
 
-    def list(self, pipeline: beam.Pipeline) -> beam.PCollection[Entry]:
-        """The images of the input."""
+    def list(self, pipeline: beam.Pipeline) -> beam.PCollection[bytes]:
+        """The images of the input, as blocks of packed entries."""
         return (
             pipeline
             | "Parts" >> beam.Create(self.units)
@@ -117,7 +118,7 @@ class _Steps:
             )
         )
 
-    def plan(self, entries: beam.PCollection[Entry]) -> beam.PCollection[Plan]:
+    def plan(self, entries: beam.PCollection[bytes]) -> beam.PCollection[Plan]:
         """The plan, which is also kept in the dataset folder; nothing where there is no image."""
         make_plan = MakePlan(
             splits.parse(self.options.splits),
@@ -132,7 +133,7 @@ class _Steps:
         )
 
     def write(
-        self, entries: beam.PCollection[Entry], plan: Plan | beam.pvalue.AsSingleton
+        self, entries: beam.PCollection[bytes], plan: Plan | beam.pvalue.AsSingleton
     ) -> beam.PCollection[None]:
         """Write the shards that are missing."""
         options = self.options
@@ -147,7 +148,7 @@ class _Steps:
         )
         return (
             entries
-            | "Assign" >> beam.Map(_assign, plan, splits.parse(options.splits))
+            | "Assign" >> beam.FlatMap(_assign, plan, splits.parse(options.splits))
             | "Group" >> beam.GroupByKey()
             | "Write" >> beam.ParDo(write_shard, plan)
         )
@@ -175,9 +176,17 @@ def _write_plan(plan: Plan, folder: str) -> Plan:
     return plan
 
 
-def _assign(entry: Entry, plan: Plan, shares: dict[str, float]) -> tuple[tuple[str, int], Entry]:
-    split = entry.split or splits.split_of(entry.key, shares)
-    return (split, splits.shard_of(entry.key, plan.shards[split])), entry
+def _assign(
+    block: bytes, plan: Plan, shares: dict[str, float]
+) -> Iterator[tuple[tuple[str, int], bytes]]:
+    """Cut a block into one for each shard that it has images of."""
+    by_shard: dict[tuple[str, int], list[Entry]] = {}
+    for entry in unpack(block):
+        split = entry.split or splits.split_of(entry.key, shares)
+        shard = split, splits.shard_of(entry.key, plan.shards[split])
+        by_shard.setdefault(shard, []).append(entry)
+    for shard, entries in by_shard.items():
+        yield shard, pack(entries)
 
 
 def _manifests(folder: str, job: Job, plan: Plan) -> list[Manifest]:

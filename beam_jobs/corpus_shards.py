@@ -12,7 +12,7 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from beam_jobs import metrics, progress, shards, splits, storage
-from beam_jobs.entries import Entry, fingerprint
+from beam_jobs.entries import Entry, fingerprint, unpack
 from beam_jobs.errors import JobError
 from beam_jobs.example import Example
 from beam_jobs.image_check import Limits, Reason, Rejected
@@ -65,9 +65,10 @@ class WriteShard(beam.DoFn):
         """End the process that decodes."""
         self._images.close()
 
-    def process(self, element: tuple[tuple[str, int], Iterable[Entry]], plan: Plan) -> None:
+    def process(self, element: tuple[tuple[str, int], Iterable[bytes]], plan: Plan) -> None:
         """Write one shard: its images in the order of their keys' hashes."""
-        (split, index), unsorted = element
+        (split, index), blocks = element
+        unsorted = itertools.chain.from_iterable(map(unpack, blocks))
         shard = Shard(DATASET, split, index, plan.shards[split])
         numbers = {label: number for number, label in enumerate(plan.labels)}
         entries = sorted(unsorted, key=lambda entry: (splits.key_hash(entry.key), entry))

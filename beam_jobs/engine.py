@@ -8,6 +8,7 @@ import pickle
 import re
 import shlex
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -136,7 +137,8 @@ def _pipeline(folder: Path, options: EngineOptions, stack: contextlib.ExitStack)
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-    from apache_beam.transforms import environments
+
+    from beam_jobs import local_environment
 
     arguments = shlex.split(options.beam_args)
     arguments += ["--default_sdk_harness_log_level", "CRITICAL"]
@@ -152,29 +154,32 @@ def _pipeline(folder: Path, options: EngineOptions, stack: contextlib.ExitStack)
             if not any(argument.partition("=")[0] == needed for argument in arguments):
                 raise UserError(f"--runner portable needs {needed}=… in --beam_args")
         return beam.Pipeline(PortableRunner(), PipelineOptions(arguments))
-    if options.runner == "embed":
-        from apache_beam.portability import python_urns
-
-        arguments += ["--job_endpoint", "embed", "--environment_type", python_urns.SUBPROCESS_SDK]
-        arguments += ["--environment_config", _worker_command(folder)]
-        return beam.Pipeline(PortableRunner(), PipelineOptions(arguments))
     # not DirectRunner, which first tries to download another runner's binary
     workers = options.num_workers if options.runner == "local" else 1
-    if workers == 1:  # a process of its own would only cost its start
+    if workers == 1 and options.runner != "embed":  # a process of its own would only cost its start
         return beam.Pipeline(FnApiRunner(), PipelineOptions(arguments))
-    environment = environments.SubprocessSDKEnvironment.from_command_string(_worker_command(folder))
+    stdin = _start_local_workers(folder, stack)
+    if options.runner == "embed":
+        arguments += ["--job_endpoint", "embed", "--environment_type", local_environment.URN]
+        arguments += ["--environment_config", str(stdin)]
+        return beam.Pipeline(PortableRunner(), PipelineOptions(arguments))
+    environment = local_environment.LocalEnvironment(stdin)
     arguments += ["--direct_num_workers", str(workers)]
     return beam.Pipeline(FnApiRunner(default_environment=environment), PipelineOptions(arguments))
 
 
-def _worker_command(folder: Path) -> str:
-    """Shell command that starts a worker process."""
-    command = shlex.join(
-        [sys.executable, "-m", "beam_jobs.local_worker", str(folder), str(os.getpid())]
-    )
+def _start_local_workers(folder: Path, stack: contextlib.ExitStack) -> int:
+    """Start `local_worker` and give its stdin; `stack` closes that, which ends all of it."""
     search_path = os.pathsep.join(filter(None, (_PACKAGE_FOLDER, os.environ.get("PYTHONPATH"))))
-    # exec: the worker replaces the shell, so that it is this process's own child
-    return f"PYTHONPATH={shlex.quote(search_path)} exec {command}"
+    process = stack.enter_context(
+        subprocess.Popen(
+            [sys.executable, "-m", "beam_jobs.local_worker", str(folder)],
+            stdin=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": search_path},
+        )
+    )
+    assert process.stdin is not None
+    return process.stdin.fileno()
 
 
 def _dask_pipeline(

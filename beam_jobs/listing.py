@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from beam_jobs import exclude, progress, sources
-from beam_jobs.entries import Entry
+from beam_jobs.entries import Entry, pack
 from beam_jobs.errors import UserError
 from beam_jobs.metrics import EXCLUDED, LISTED, NAMESPACE
 from beam_jobs.sources import Unit
 
+_BLOCK_IMAGES = 4096
+"""Entries that are packed together: the more, the smaller; a worker holds one block at a time."""
+
 
 class ListUnit(beam.DoFn):
-    """Lists the images of one unit of the input.
+    """Lists the images of one unit of the input, as blocks of packed entries.
 
     Args:
         classes: class name by label, as `class_names.read` gives it; empty: labels are names.
@@ -43,9 +47,14 @@ class ListUnit(beam.DoFn):
         """Read the keys to leave out."""
         self._exclude = exclude.read(self._exclude_file) if self._exclude_file else frozenset()
 
-    def process(self, element: Unit) -> Iterator[Entry]:
+    def process(self, element: Unit) -> Iterator[bytes]:
         """List one unit."""
-        for entry in sources.list_unit(element, label_from_archive=self._label_from_archive):
+        entries = self._entries(element)
+        while block := list(itertools.islice(entries, _BLOCK_IMAGES)):
+            yield pack(block)
+
+    def _entries(self, unit: Unit) -> Iterator[Entry]:
+        for entry in sources.list_unit(unit, label_from_archive=self._label_from_archive):
             if entry.key in self._exclude:
                 self._excluded.inc()
                 continue

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import apache_beam as beam
 
 from beam_jobs import storage
-from beam_jobs.entries import UNKNOWN_LENGTH, Entry
+from beam_jobs.entries import UNKNOWN_LENGTH, unpack
 from beam_jobs.splits import split_of
 
 PLAN = "plan.json"
@@ -75,14 +75,15 @@ class MakePlan(beam.CombineFn):
         """Nothing yet."""
         return Counter(), Counter(), set()
 
-    def add_input(self, mutable_accumulator: Totals, element: Entry) -> Totals:
-        """Count one entry."""
+    def add_input(self, mutable_accumulator: Totals, element: bytes) -> Totals:
+        """Count a block of entries."""
         images, size, labels = mutable_accumulator
-        split = element.split or split_of(element.key, self._splits)
-        images[split] += 1
-        known = element.length != UNKNOWN_LENGTH
-        size[split] += element.length if known else _TYPICAL_BYTES
-        labels.update(element.labels)
+        for entry in unpack(element):
+            split = entry.split or split_of(entry.key, self._splits)
+            images[split] += 1
+            known = entry.length != UNKNOWN_LENGTH
+            size[split] += entry.length if known else _TYPICAL_BYTES
+            labels.update(entry.labels)
         return mutable_accumulator
 
     def merge_accumulators(self, accumulators: Iterable[Totals]) -> Totals:
