@@ -46,7 +46,8 @@ class CorpusOptions(EngineOptions):
     image_timeout: float = 30.0
     """Seconds that decoding one image may take."""
     on_duplicate_key: Literal["error", "drop", "rename"] = "error"
-    """Two images with the same path below their inputs: fail, keep the first, or number them."""
+    """Two images with the same path below their inputs: fail, keep the first, or number them
+    (key, key#1, key#2; a key that ends like that already gets #0)."""
     shard_size: int = 128
     """Size of a shard to aim at, in MB of images as they are stored in the corpus."""
     shards: int | None = None

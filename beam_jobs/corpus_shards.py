@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -20,6 +21,8 @@ from beam_jobs.image_process import ImageProcess
 from beam_jobs.plan import Plan
 from beam_jobs.shards import Shard
 
+_NUMBERED = re.compile(r"#[0-9]+$")
+"""A key that looks as if it had been renamed: renamed itself, it cannot meet one that was."""
 DATASET = "images"
 """Name of the dataset, with which the names of its files begin."""
 
@@ -131,7 +134,8 @@ class WriteShard(beam.DoFn):
             for number, entry in enumerate(same):
                 if number == 0:
                     first = entry
-                    yield key, entry
+                    rename = self._on_duplicate_key == "rename" and _NUMBERED.search(key)
+                    yield (f"{key}#0" if rename else key), entry
                 elif self._on_duplicate_key == "rename":
                     yield f"{key}#{number}", entry
                 elif self._on_duplicate_key == "drop":

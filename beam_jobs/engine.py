@@ -179,6 +179,8 @@ def _start_local_workers(folder: Path, stack: contextlib.ExitStack) -> int:
         )
     )
     assert process.stdin is not None
+    # waited for at once: a zombie would look as if it still ran
+    threading.Thread(target=process.wait, daemon=True).start()
     return process.stdin.fileno()
 
 
@@ -236,9 +238,12 @@ def _kill_workers(folder: Path) -> None:
 def _readable(error: BaseException) -> BaseException:
     """What a worker raised: Beam wraps it into an error whose text holds the traceback."""
     found = _OUR_ERROR.findall(str(error))
-    if isinstance(error, UserError | JobError) or not found:
+    if isinstance(error, UserError | JobError):  # raised in this process
+        kind, message = type(error).__name__, str(error)
+    elif found:
+        kind, message = found[-1]
+    else:
         return error.with_traceback(None)
-    kind, message = found[-1]
-    # Beam appends the name of the transform to the last line of the worker's traceback
+    # Beam appends the name of the transform, in a worker to the last line of the traceback
     message = re.sub(r" \[while running '.*'\].*$", "", message)
     return UserError(message) if kind == "UserError" else JobError(message)

@@ -53,18 +53,23 @@ def list_unit(root: str, unit: str) -> Iterator[Entry]:
 
 def _walk(root: Path, unit: Path) -> Iterator[Entry]:
     labels = (class_name(text(unit.name)),)
-    seen = set()
+    above = (root.resolve(), *root.resolve().parents, *unit.resolve().parents)
+    seen = set(map(_identity, above))
     for folder, folders, files in os.walk(unit, followlinks=True):
-        status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in seen:  # a link to a folder above
+        if _identity(Path(folder)) in seen:  # a link to a folder above, or a second one
             folders.clear()
             continue
-        seen.add((status.st_dev, status.st_ino))
+        seen.add(_identity(Path(folder)))
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         below = Path(folder).relative_to(root).as_posix()
         for name in files:
             if is_image_name(name):
                 yield from file_entry(Path(folder) / name, text(f"{below}/{name}"), labels)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def file_entry(path: Path, key: str, labels: tuple[str, ...], split: str = "") -> Iterator[Entry]:
@@ -81,7 +86,11 @@ def file_entry(path: Path, key: str, labels: tuple[str, ...], split: str = "") -
 
 def _list_remote(root: str) -> Iterator[Entry]:
     prefix = root.rstrip("/") + "/"
-    for path, size in storage.match(prefix + "**"):
+    try:
+        found = storage.match(prefix + "**")
+    except OSError as error:
+        raise UserError(f"--input {root} cannot be listed: {error}") from error
+    for path, size in found:
         key = path.removeprefix(prefix)
         labels = (class_name(key.partition("/")[0]),) if "/" in key else ()
         if is_image_name(key.rpartition("/")[2]):

@@ -11,7 +11,8 @@ from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.transforms import environments
 from google.protobuf import json_format
 
-URN = "beam_jobs:env:local_worker:v1"
+URN = "beam:env:beam_jobs_local_worker:v1"
+"""The prefix is what Beam knows an environment by."""
 
 
 @environments.Environment.register_urn(URN, bytes)
@@ -58,8 +59,11 @@ class _Handler(worker_handlers.GrpcWorkerHandler):
             "WORKER_ID": self.worker_id,
         }
         line = memoryview(json.dumps(variables).encode() + b"\n")
-        while line:
-            line = line[os.write(self._stdin, line) :]
+        try:
+            while line:
+                line = line[os.write(self._stdin, line) :]
+        except BrokenPipeError:  # it ended; `engine` says so
+            pass
 
     def stop_worker(self) -> None:
         """The worker ends with its connection."""

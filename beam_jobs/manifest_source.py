@@ -1,7 +1,8 @@
 """Images named by a table: CSV with a header, or JSON lines.
 
 Columns: `path` (relative to the table's folder, absolute, or a URL), `label`, and optionally
-`split` and `key` (default: the path). Several labels: a JSON list, or joined by `|` in CSV.
+`split` and `key` (default: the path); others are passed over. Several labels: a JSON list, or
+joined by `|` in CSV.
 """
 
 from __future__ import annotations
@@ -32,14 +33,18 @@ def list_manifest(path: str) -> Iterator[Entry]:
     folder = path.rpartition("/")[0] if storage.is_remote(path) else os.fspath(Path(path).parent)
     for line, row in _rows(path):
         if not isinstance(row.get("path"), str) or not row["path"]:
-            raise UserError(f"{path} line {line} has no path: give the columns path and label")
+            raise UserError(f"{path} line {line} has no path")
         key = row.get("key") or row["path"]
         split = row.get("split") or ""
         if not isinstance(key, str) or not isinstance(split, str):
             raise UserError(f"{path} line {line}: key and split are not text")
         if split and not (split.isidentifier() and split.isascii()):
             raise UserError(f"{path} line {line}: {split!r} is no name for a split")
-        yield from _entries(folder, row["path"], key, _labels(row.get("label")), split)
+        labels = _labels(row.get("label"))
+        for value in (row["path"], key, *labels):
+            if not _is_storable(value):
+                raise UserError(f"{path} line {line}: {value!r} is no Unicode, or has a NUL")
+        yield from _entries(folder, row["path"], key, labels, split)
 
 
 def _rows(path: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -48,9 +53,7 @@ def _rows(path: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
         with storage.open_binary(path) as binary:
             lines = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
             if not path.endswith(".jsonl"):
-                table = csv.DictReader(lines, delimiter="\t" if path.endswith(".tsv") else ",")
-                for row in table:
-                    yield table.line_num, row
+                yield from _csv_rows(path, lines)
                 return
             for number, text in enumerate(lines, start=1):
                 if text.strip():
@@ -66,10 +69,36 @@ def _rows(path: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
         raise UserError(f"cannot read --input {path}: {error.strerror or error}") from error
 
 
+def _csv_rows(path: str, lines: io.TextIOWrapper) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    # strict: a quotation mark that is never closed would swallow the rows behind it
+    table = csv.DictReader(lines, delimiter="\t" if path.endswith(".tsv") else ",", strict=True)
+    try:
+        columns = table.fieldnames or ()
+        if columns and not {"path", "label"} <= set(columns):
+            raise UserError(
+                f"{path} has the columns {', '.join(map(repr, columns))}: 'path' and 'label' are "
+                "needed in its first line"
+            )
+        for row in table:
+            yield table.line_num, row
+    except csv.Error as error:
+        raise UserError(f"{path} behind line {table.line_num} is not CSV: {error}") from error
+
+
+def _is_storable(value: str) -> bool:
+    """Whether a text is valid Unicode, which JSON's escapes need not be, and can name a file."""
+    try:
+        return b"\0" not in value.encode()
+    except UnicodeEncodeError:
+        return False
+
+
 def _entries(
     folder: str, path: str, key: str, labels: tuple[str, ...], split: str
 ) -> Iterator[Entry]:
+    path = storage.without_file_scheme(path)
     if storage.is_remote(path):
+        storage.check_scheme(path)
         yield Entry(key, labels, path.encode(), split=split)
     elif storage.is_remote(folder):
         yield Entry(key, labels, storage.join(folder, path).encode(), split=split)

@@ -34,19 +34,23 @@ def units(spec: str) -> list[Unit]:
     Raises:
         UserError: nothing is there, or it is nothing that can be read.
     """
+    spec = storage.without_file_scheme(spec)
     if storage.is_remote(spec):
         storage.check_scheme(spec)
     if not _WILDCARD.search(spec) or _exists(spec):
-        return _units_of(spec, spec)
+        return _units_of(spec, spec.rpartition("/")[0])
     fixed = _WILDCARD.split(spec)[0].rpartition("/")[0]
     if storage.is_remote(spec):
-        found = sorted(path for path, _ in storage.match(spec))
+        try:
+            found = sorted(path for path, _ in storage.match(spec))
+        except OSError as error:
+            raise UserError(f"--input {spec} cannot be listed: {error}") from error
     else:
         # not Path.glob: it takes no absolute pattern
         found = sorted(glob.glob(spec, recursive=True))  # noqa: PTH207
     if not found:
         raise UserError(f"--input {spec} matches nothing")
-    return [unit for path in found for unit in _units_of(path, fixed)]
+    return [unit for path in found for unit in _units_of(path, fixed, found_by_pattern=True)]
 
 
 def list_unit(unit: Unit, *, label_from_archive: bool = False) -> Iterator[Entry]:
@@ -62,7 +66,7 @@ def list_unit(unit: Unit, *, label_from_archive: bool = False) -> Iterator[Entry
         yield from folder_source.list_unit(root, path)
 
 
-def _units_of(path: str, fixed: str) -> list[Unit]:
+def _units_of(path: str, fixed: str, *, found_by_pattern: bool = False) -> list[Unit]:
     name = path.rpartition("/")[2].lower()
     encoded = os.fsencode(path)
     if name.endswith(_COMPRESSED):
@@ -71,7 +75,9 @@ def _units_of(path: str, fixed: str) -> list[Unit]:
             "or repack it as a plain .tar"
         )
     is_folder = not storage.is_remote(path) and Path(path).is_dir()
-    if not is_folder and not storage.is_remote(path) and not Path(path).exists():
+    # what a pattern found is there, at least as a broken link: reading it will say so
+    exists = found_by_pattern or storage.is_remote(path) or Path(path).exists()
+    if not exists:
         raise UserError(f"--input {path} does not exist")
     if not is_folder and name.endswith(tar_source.SUFFIX):
         return [Unit("tar", encoded, encoded)]

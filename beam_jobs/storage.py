@@ -8,11 +8,13 @@ writer failed midway; a manifest, written after the shard it describes, is what 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import unquote
 
 from beam_jobs.errors import UserError
 
@@ -27,6 +29,12 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
+def without_file_scheme(path: str) -> str:
+    """`path`, where it is a file:// URL as the local path that it means."""
+    scheme = "file://"
+    return unquote(path.removeprefix(scheme)) if path.startswith(scheme) else path
+
+
 def join(folder: str, name: str) -> str:
     """The path of `name` in `folder`."""
     return f"{folder.rstrip('/')}/{name}" if is_remote(folder) else str(Path(folder) / name)
@@ -36,7 +44,7 @@ def join(folder: str, name: str) -> str:
 def create(path: str) -> Iterator[BinaryIO]:
     """Write the file `path`; a local one appears when the block ends without an exception."""
     if is_remote(path):
-        with contextlib.closing(_filesystems().create(path)) as file:
+        with contextlib.closing(_filesystems(path).create(path)) as file:
             yield file
         return
     target = Path(path)
@@ -85,7 +93,7 @@ def read_text(path: str) -> str:
 
 def exists(path: str) -> bool:
     """Whether there is a file or a folder `path`."""
-    return bool(_filesystems().exists(path)) if is_remote(path) else Path(path).exists()
+    return bool(_filesystems(path).exists(path)) if is_remote(path) else Path(path).exists()
 
 
 def names(folder: str) -> set[str]:
@@ -101,7 +109,7 @@ def match(pattern: str) -> list[tuple[str, int]]:
     from apache_beam.io.filesystem import BeamIOError
 
     try:
-        (found,) = _filesystems().match([pattern])
+        (found,) = _filesystems(pattern).match([pattern])
     except BeamIOError as error:
         raise OSError(str(error)) from error
     return [(metadata.path, metadata.size_in_bytes) for metadata in found.metadata_list]
@@ -112,7 +120,7 @@ def delete(path: str) -> None:
     if not is_remote(path):
         Path(path).unlink(missing_ok=True)
     elif exists(path):
-        _filesystems().delete([path])
+        _filesystems(path).delete([path])
 
 
 def _open_remote(path: str) -> BinaryIO:
@@ -120,13 +128,14 @@ def _open_remote(path: str) -> BinaryIO:
 
     try:
         # UNCOMPRESSED: an image is read as it lies there, whatever its name ends with
-        file = _filesystems().open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        file = _filesystems(path).open(path, compression_type=CompressionTypes.UNCOMPRESSED)
     except BeamIOError as error:
         raise OSError(str(error)) from error
     return file
 
 
-def _filesystems() -> type[FileSystems]:
+def _filesystems(path: str) -> type[FileSystems]:
+    check_scheme(path)
     # Beam is imported late: the local path and --help do without it
     from apache_beam.io.filesystems import FileSystems
 
@@ -139,11 +148,20 @@ def check_scheme(path: str) -> None:
     Raises:
         UserError: naming the extra to install.
     """
+    from apache_beam.io.filesystem import BeamIOError
+    from apache_beam.io.filesystems import FileSystems
+
     scheme = path.partition("://")[0]
+    if scheme == "file":
+        raise UserError(f"{path}: give the path without file://")
     extras = {"gs": "gcp", "s3": "aws", "abfs": "azure", "azfs": "azure", "hdfs": "hadoop"}
     try:
-        _filesystems().get_filesystem(path)
-    except ValueError as error:
+        FileSystems.get_filesystem(path)
+        # Beam always has a filesystem for s3://, which fails later
+        served = scheme != "s3" or importlib.util.find_spec("boto3") is not None
+    except (ValueError, BeamIOError):
+        served = False
+    if not served:
         extra = extras.get(scheme)
         remedy = f"pip install 'apache-beam[{extra}]'" if extra else "use gs:// or s3://"
-        raise UserError(f"{path}: no filesystem for {scheme}:// is installed; {remedy}") from error
+        raise UserError(f"{path}: no filesystem for {scheme}:// is installed; {remedy}")

@@ -47,7 +47,7 @@ def make_folder(root: Path, classes: int = 3, per_class: int = 12) -> Path:
     return root
 
 
-def build(source: Path | str, output: Path, *arguments: str) -> None:
+def build(source: Path | str, output: Path | str, *arguments: str) -> None:
     """Run `build_dataset` in this process."""
     sources = ["--input", str(source), "--output", str(output)]
     build_dataset.main([*sources, "--runner", "in_process", *arguments])

@@ -37,6 +37,12 @@ def test_jpegs_of_any_kind_keep_their_bytes(options):
     assert check(encoded(picture(), **options), Limits()).encoded is None
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 2), (7, 8)])
+def test_tiny_jpegs_are_images(size):
+    """They cannot be decoded at a fraction of their size."""
+    assert check(encoded(picture(size=size)), Limits()) == (*size, None)
+
+
 @pytest.mark.parametrize(
     ("kind", "mode", "tolerance"),
     [

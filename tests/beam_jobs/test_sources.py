@@ -1,3 +1,4 @@
+import importlib.util
 import io
 import json
 import tarfile
@@ -156,7 +157,13 @@ def test_a_jsonl_table_with_several_labels(images, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("t.csv", "file,label\na,b", "line 2 has no path"),
+        ("t.csv", "file,label\na,b", "has the columns 'file', 'label': 'path' and 'label' are"),
+        ("t.csv", "path;label\na;b", "has the columns 'path;label'"),
+        ("t.csv", "path,label\n,b", "line 2 has no path"),
+        ("t.csv", 'path,label\na,b\n"c,d\ne,f', "behind line 2 is not CSV: unexpected end"),
+        ("t.jsonl", '{"path": "a\\u0000"}', r"line 1: 'a\\x00' is no Unicode, or has a NUL"),
+        ("t.jsonl", '{"path": "a.jpg", "label": ["\\ud800"]}', "is no Unicode"),
+        ("t.csv", "path,label\nhttp://host/a.jpg,b", "no filesystem for http:// is installed"),
         ("t.jsonl", '{"path": "a.jpg"}\n{"path": ', "line 2 is not JSON"),
         ("t.jsonl", "[1]", "line 1 is not a JSON object"),
         ("t.jsonl", '{"path": "a.jpg", "split": "a b"}', "'a b' is no name for a split"),
@@ -166,8 +173,37 @@ def test_a_jsonl_table_with_several_labels(images, tmp_path):
 def test_bad_tables_are_named(tmp_path, name, content, message):
     data = content if isinstance(content, bytes) else content.encode()
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as raised:
         build(tmp_path / name, tmp_path / "out")
+    assert "while running" not in str(raised.value)  # what Beam adds to it
+
+
+def test_file_urls(images, tmp_path):
+    (tmp_path / "a table.csv").write_text(f"path,label,key\nfile://{images}/0.jpg,cat,zero")
+    build(f"file://{tmp_path}/a%20table.csv", tmp_path / "out", *ALL)
+    assert stored(tmp_path / "out") == {"zero": ("cat", image(0))}
+
+
+def test_one_image(images, tmp_path):
+    build(images / "0.jpg", tmp_path / "out", *ALL)
+    assert stored(tmp_path / "out") == {"0.jpg": ("images", image(0))}
+
+
+def test_links(tmp_path):
+    """A link to a folder above would list its images again, as this class."""
+    folder = make_folder(tmp_path / "in", 2, 2)
+    (folder / "class_0" / "up").symlink_to("..")
+    (folder / "class_0" / "further up").symlink_to(tmp_path)
+    (folder / "class_2").symlink_to(folder / "class_1")
+    build(folder, tmp_path / "out", *ALL)
+    classes = [name for name, _ in stored(tmp_path / "out").values()]
+    assert sorted(classes) == [f"class_{n}" for n in (0, 0, 1, 1, 2, 2)]
+
+
+def test_a_broken_link_that_a_pattern_finds(images, tmp_path):
+    (images / "broken.jpg").symlink_to("nowhere")
+    build(f"{images}/*.jpg", tmp_path / "out", *ALL, "--max_rejected", "0.2")
+    assert rejected(tmp_path / "out") == {"broken.jpg": "unreadable"}
 
 
 def test_inputs_mix(tmp_path, images):
@@ -209,6 +245,14 @@ def test_duplicate_keys(tmp_path):
     }
 
 
+def test_a_renamed_key_meets_no_other(images, tmp_path):
+    rows = ["path,label,key", *(f"images/{n}.jpg,a,{key}" for n, key in enumerate("kk")),
+            "images/2.jpg,a,k#1"]  # fmt: skip
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    build(tmp_path / "t.csv", tmp_path / "out", *ALL, "--on_duplicate_key", "rename")
+    assert sorted(example.key for example in examples(tmp_path / "out")) == ["k", "k#1", "k#1#0"]
+
+
 def test_exclude(tmp_path):
     folder = make_folder(tmp_path / "in", 1, 4)
     odd = folder / "class_0" / 'new\nline".jpg'
@@ -242,6 +286,12 @@ def test_synset_names(tmp_path):
         build(folder, tmp_path / "out2", *ALL, "--class_names", str(tmp_path / "names.txt"))
 
 
-def test_remote_paths_need_their_extra(tmp_path):
-    with pytest.raises(UserError, match=r"gs://.*pip install 'apache-beam\[gcp\]'"):
-        build("gs://bucket/photos", tmp_path / "out")
+def test_remote_paths_need_their_extra(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"s3://.*pip install 'apache-beam\[aws\]'"):
+        build("s3://bucket/photos", tmp_path / "out")
+
+
+def test_an_output_that_nothing_serves(images, tmp_path):
+    with pytest.raises(UserError, match="no filesystem for http:// is installed"):
+        build(images / "0.jpg", "http://host/dataset")
