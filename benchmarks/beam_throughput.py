@@ -1,10 +1,12 @@
 """`build_dataset` beside a TFDS builder and webdataset's writer, on the same folder of JPEGs.
 
-    python benchmarks/beam_throughput.py --images 4000
+    python benchmarks/beam_throughput.py            # 2,000 to 50,000 images, 6 GB of disk
+    python benchmarks/beam_throughput.py --quick    # 400 to 10,000 images
 
 Prints wall time, CPU time of all processes, images per CPU-second, peak memory of all processes
-together, and bytes written. Peers need `importlib_resources` (TFDS) and `webdataset`.
-`--scaling` measures `build_dataset` alone, with 1 and 2 workers and with twice the images.
+together, and bytes written; then how memory and time grow with the images, the gain of a second
+worker, and the ratio to the TFDS builder, each beside its target. It needs two idle cores. Of the
+peers, webdataset is passed over where it is not installed.
 `--fractals` measures `render_fractals` alone: the search of a class, and pictures of 64, 224 and
 362 pixels, drawn and encoded, per second of one core.
 """
@@ -12,8 +14,10 @@ together, and bytes written. Peers need `importlib_resources` (TFDS) and `webdat
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,69 +29,89 @@ import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+_MEMORY_INTERVAL_S = 0.5
+"""Reading how much memory is whose takes the kernel milliseconds, which the jobs lack."""
+_DIFFERENT_IMAGES = 4000
+"""Further ones are links to these: all are read, checked and written."""
 
 
-def make_corpus(root: Path, images: int) -> None:
+def make_corpus(root: Path, images: int) -> Path:
     """Write crops of two photographs, 500×375, as JPEGs of quality 90 in 10 class folders."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
     photographs = [Image.fromarray(image) for image in load_sample_images().images]
     rng = np.random.default_rng(0)
-    for number in range(images):
+    paths = [root / f"class_{number % 10}" / f"{number:06d}.jpg" for number in range(images)]
+    for number, path in enumerate(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if number >= _DIFFERENT_IMAGES:
+            path.hardlink_to(paths[number % _DIFFERENT_IMAGES])
+            continue
         photograph = photographs[number % len(photographs)]
         x, y = (
             int(rng.integers(limit)) for limit in (photograph.width - 500, photograph.height - 375)
         )
-        crop = photograph.crop((x, y, x + 500, y + 375))
-        path = root / f"class_{number % 10}" / f"{number:06d}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
         encoded = io.BytesIO()
-        crop.save(encoded, "JPEG", quality=90)
+        photograph.crop((x, y, x + 500, y + 375)).save(encoded, "JPEG", quality=90)
         path.write_bytes(encoded.getvalue())
+    return root
 
 
 @dataclass
 class Run:
     """What one command cost."""
 
+    images: int
     wall_s: float
     cpu_s: float
     """Of all processes of the command."""
     peak_mb: float
-    """Largest sum of the resident memory of all processes; shared pages count in each."""
+    """Largest sum of the memory of all processes; pages that several share count once."""
     output_mb: float
 
+    @property
+    def per_cpu_s(self) -> float:
+        """Images per CPU-second."""
+        return self.images / self.cpu_s
 
-def measure(command: list[str], output: Path) -> Run:
-    """Run a command and watch all processes of its session."""
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+def measure(name: str, command: list[str], images: int, output: Path) -> Run:
+    """Run a command, watch all processes of its session, print what it cost, delete its output."""
+    search_path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+    environment = os.environ | {"PYTHONPATH": search_path, "TF_CPP_MIN_LOG_LEVEL": "3"}
     cpu: dict[int, float] = {}
-    peak = 0.0
+    peak = memory_seen = 0.0
     started = time.monotonic()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command, cwd=REPOSITORY, env=environment, start_new_session=True, stdout=log, stderr=log
         )
         while process.poll() is None:
-            memory = 0.0
-            for pid, seconds, resident in _session(process.pid):
-                cpu[pid] = seconds
-                memory += resident
-            peak = max(peak, memory)
+            cpu |= _session(process.pid)
+            if time.monotonic() - memory_seen > _MEMORY_INTERVAL_S:
+                peak = max(peak, sum(map(_memory, cpu)))
+                memory_seen = time.monotonic()
             time.sleep(0.05)
         wall = time.monotonic() - started
         if process.returncode:
             log.seek(0)
             sys.exit(log.read().decode()[-2000:])
     written = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
-    return Run(wall, sum(cpu.values()), peak / 1e6, written / 1e6)
+    shutil.rmtree(output)
+    run = Run(images, wall, sum(cpu.values()), peak / 1e6, written / 1e6)
+    print(
+        f"{name:<33} {images:6,} images {run.wall_s:6.1f} s {run.cpu_s:6.1f} CPU-s "
+        f"{run.per_cpu_s:6,.0f} /CPU-s {images / run.wall_s:6,.0f} /s {run.peak_mb:6,.0f} MB peak "
+        f"{run.output_mb:6,.0f} MB out",
+        flush=True,
+    )
+    return run
 
 
-def _session(session: int) -> list[tuple[int, float, float]]:
-    """Process id, CPU seconds and resident bytes of each process of a session."""
-    found = []
+def _session(session: int) -> dict[int, float]:
+    """CPU seconds of each process of a session, by its id."""
+    found = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal():
             continue
@@ -96,9 +120,19 @@ def _session(session: int) -> list[tuple[int, float, float]]:
         except OSError:
             continue
         if int(fields[3]) == session:
-            seconds = (int(fields[11]) + int(fields[12])) / _TICKS
-            found.append((int(entry.name), seconds, int(fields[21]) * _PAGE))
+            found[int(entry.name)] = (int(fields[11]) + int(fields[12])) / _TICKS
     return found
+
+
+def _memory(process: int) -> float:
+    """Bytes that a process has in memory; of a page that several share, its part."""
+    try:
+        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return 1024 * float(line.split()[1])
+    except OSError:
+        pass
+    return 0.0  # it has ended
 
 
 def ours(corpus: Path, output: Path, workers: int) -> list[str]:
@@ -184,14 +218,49 @@ def measure_fractals(classes: int = 8, pictures: int = 200) -> None:
 
 
 PEERS = {"tfds": write_with_tfds, "webdataset": write_with_webdataset}
+LABELS = {
+    "build_dataset": "build_dataset",
+    "tfds": "TFDS BeamBasedBuilder",
+    "webdataset": "webdataset ShardWriter",
+}
 
 
-def show(name: str, images: int, run: Run) -> None:
-    print(
-        f"{name:<44} {run.wall_s:7.1f} s {run.cpu_s:7.1f} CPU-s {images / run.cpu_s:7.0f} /CPU-s "
-        f"{images / run.wall_s:7.0f} /s {run.peak_mb:7.0f} MB peak {run.output_mb:7.0f} MB out",
-        flush=True,
-    )
+def measure_jobs(root: Path, peer_images: int, many: int) -> None:
+    """Print the cost of each job, then what follows from them."""
+    runs: dict[tuple[str, int, int], Run] = {}
+
+    def add(name: str, workers: int, images: int, corpus: Path) -> None:
+        output = root / "output"
+        build = name == "build_dataset"
+        command = ours(corpus, output, workers) if build else peer(name, corpus, output, workers)
+        label = f"{LABELS[name]}, {workers} worker{'s' * (workers > 1)}"
+        runs[name, workers, images] = measure(label, command, images, output)
+
+    corpus = make_corpus(root / "peers", peer_images)
+    for name in LABELS:
+        if name == "webdataset" and importlib.util.find_spec(name) is None:
+            continue
+        for workers in (1,) if name == "webdataset" else (1, 2):
+            add(name, workers, peer_images, corpus)
+    few, half = many // 25, many // 2
+    for images in (few, half, many):
+        corpus = make_corpus(root / f"{images}", images)
+        add("build_dataset", 1, images, corpus)
+    add("build_dataset", 2, many, corpus)
+
+    def job(workers: int, images: int) -> Run:
+        return runs["build_dataset", workers, images]
+
+    print()
+    for workers in (1, 2):
+        ratio = job(workers, peer_images).per_cpu_s / runs["tfds", workers, peer_images].per_cpu_s
+        print(f"per CPU-second of the TFDS builder, {workers} worker(s): {ratio:.1f} × (target 2)")
+    memory = job(1, many).peak_mb / job(1, few).peak_mb
+    print(f"peak memory from {few:,} to {many:,} images: × {memory:.2f} (target: flat)")
+    linear = job(1, many).wall_s / job(1, half).wall_s
+    print(f"time from {half:,} to {many:,} images: × {linear:.2f} (target at most 2.1)")
+    gain = job(1, many).wall_s / job(2, many).wall_s
+    print(f"speed from 1 to 2 workers, {many:,} images: × {gain:.2f} (target at least 1.8)")
 
 
 def main() -> None:
@@ -199,37 +268,14 @@ def main() -> None:
         PEERS[sys.argv[2]](*sys.argv[3:6])
         return
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=4000)
-    parser.add_argument("--scaling", action="store_true")
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--fractals", action="store_true")
     options = parser.parse_args()
     if options.fractals:
         measure_fractals()
         return
     with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        images = options.images
-        make_corpus(root / "corpus", images)
-        commands = {
-            f"build_dataset, {count} worker": ours(root / "corpus", root / f"ours{count}", count)
-            for count in (1, 2)
-        }
-        if options.scaling:
-            make_corpus(root / "twice", 2 * images)
-            double = ours(root / "twice", root / "ours_twice", 1)
-            commands["build_dataset, 1 worker, twice the images"] = double
-        else:
-            for count in (1, 2):
-                output = root / f"tfds{count}"
-                commands[f"TFDS BeamBasedBuilder, {count} worker"] = peer(
-                    "tfds", root / "corpus", output, count
-                )
-            commands["webdataset ShardWriter"] = peer("webdataset", root / "corpus", root / "wds")
-        outputs = ["ours1", "ours2"]
-        outputs += ["ours_twice"] if options.scaling else ["tfds1", "tfds2", "wds"]
-        for (label, command), output_name in zip(commands.items(), outputs, strict=True):
-            run = measure(command, root / output_name)
-            show(label, images * (2 if "twice" in label else 1), run)
+        measure_jobs(Path(name), *((1000, 10_000) if options.quick else (4000, 50_000)))
 
 
 if __name__ == "__main__":
