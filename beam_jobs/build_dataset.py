@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from beam_jobs import cli, splits
-from beam_jobs.corpus_options import CorpusOptions
+from beam_jobs import cli
+from beam_jobs.corpus import splits
+from beam_jobs.corpus.corpus_options import CorpusOptions
 from beam_jobs.errors import UserError
 
 _MODULE = "beam_jobs.build_dataset"
@@ -23,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the job."""
     options = cli.parse(CorpusOptions, argv, prog=f"python -m {_MODULE}")
     _check(options)
-    from beam_jobs import corpus_job
+    from beam_jobs.corpus import corpus_job
 
     corpus_job.run(options)
 

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from beam_jobs import cli, dataset_reader, engine
-from beam_jobs.engine_options import EngineOptions
+from beam_jobs import cli
+from beam_jobs.dataset import dataset_reader
+from beam_jobs.engines import engine
+from beam_jobs.engines.engine_options import EngineOptions
 from beam_jobs.errors import UserError
 
 if TYPE_CHECKING:
     import apache_beam as beam
 
-    from beam_jobs.describe_shard import Statistics
+    from beam_jobs.inspection.describe_shard import Statistics
 
 _MODULE = "beam_jobs.describe_dataset"
 
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         lambda pipeline: _build(pipeline, dataset, options.pictures), options, total=total
     )
 
-    from beam_jobs import dataset_report
+    from beam_jobs.inspection import dataset_report
 
     report = dataset_report.report(dataset, statistics)
     folder = Path(options.output)
@@ -65,7 +67,7 @@ def _build(
 ) -> beam.PCollection[Statistics]:
     import apache_beam as beam
 
-    from beam_jobs.describe_shard import describe_shard
+    from beam_jobs.inspection.describe_shard import describe_shard
 
     return (
         pipeline

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from beam_jobs import cli, dataset_reader, engine, storage
-from beam_jobs.engine_options import EngineOptions
+from beam_jobs import cli
+from beam_jobs.dataset import dataset_reader, storage
+from beam_jobs.engines import engine
+from beam_jobs.engines.engine_options import EngineOptions
 from beam_jobs.errors import UserError
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ def _build(
     import apache_beam as beam
     from apache_beam.ml.inference.base import RunInference
 
-    from beam_jobs.feature_model import FeatureModel, read_images, write_features
+    from beam_jobs.inspection.feature_model import FeatureModel, read_images, write_features
 
     return (
         pipeline

@@ -13,15 +13,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from beam_jobs import cli, dataset_reader, engine
-from beam_jobs.duplicate_options import DuplicateOptions
+from beam_jobs import cli
+from beam_jobs.dataset import dataset_reader
+from beam_jobs.dataset.shards import Shard
+from beam_jobs.duplicates.duplicate_options import DuplicateOptions
+from beam_jobs.engines import engine
 from beam_jobs.errors import UserError
-from beam_jobs.shards import Shard
 
 if TYPE_CHECKING:
     import apache_beam as beam
 
-    from beam_jobs.hash_shard import Hashes
+    from beam_jobs.duplicates.hash_shard import Hashes
 
 _MODULE = "beam_jobs.find_duplicates"
 
@@ -38,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"find_duplicates: {total:,} images of {', '.join(folders)}, {options.describe()}")
     hashes = engine.collect(lambda pipeline: _build(pipeline, todo, options), options, total=total)
 
-    from beam_jobs import duplicate_report
+    from beam_jobs.duplicates import duplicate_report
 
     duplicate_report.write(hashes, options)
 
@@ -48,7 +50,7 @@ def _build(
 ) -> beam.PCollection[Hashes]:
     import apache_beam as beam
 
-    from beam_jobs.hash_shard import HashShard
+    from beam_jobs.duplicates.hash_shard import HashShard
 
     return (
         pipeline

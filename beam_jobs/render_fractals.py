@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from beam_jobs import cli, dataset_folder, engine, generated_dataset, progress, storage
-from beam_jobs.dataset_folder import Job
-from beam_jobs.engine_options import EngineOptions
+from beam_jobs import cli
+from beam_jobs.dataset import dataset_folder, generated_dataset, storage
+from beam_jobs.dataset.dataset_folder import Job
+from beam_jobs.dataset.example import Example
+from beam_jobs.dataset.shards import Shard, shards
+from beam_jobs.engines import engine, progress
+from beam_jobs.engines.engine_options import EngineOptions
 from beam_jobs.errors import UserError
-from beam_jobs.example import Example
-from beam_jobs.shards import Shard, shards
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -60,7 +62,7 @@ class Fractals:
         """Draw image `index`, `index + count`, … in a random order."""
         import numpy as np
 
-        from beam_jobs import fractals
+        from beam_jobs.drawing import fractals
 
         systems = json.loads(storage.read_text(storage.join(self.folder, _SYSTEMS)))
         numbers = np.arange(shard.index, self.classes * self.instances, shard.count)
@@ -134,7 +136,7 @@ def _build_search(
 def _search(label: int, seed: int) -> tuple[int, list[list[float]]]:
     import numpy as np
 
-    from beam_jobs import fractals
+    from beam_jobs.drawing import fractals
 
     # a stream apart from those that draw the instances, which are below 1000
     params = fractals.search(np.random.default_rng([seed, label, 1 << 32]))

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from beam_jobs import cli, generated_dataset
-from beam_jobs.dataset_folder import Job
-from beam_jobs.engine_options import EngineOptions
+from beam_jobs import cli
+from beam_jobs.dataset import generated_dataset
+from beam_jobs.dataset.dataset_folder import Job
+from beam_jobs.dataset.example import Example
+from beam_jobs.dataset.shards import Shard, shards
+from beam_jobs.engines.engine_options import EngineOptions
 from beam_jobs.errors import UserError
-from beam_jobs.example import Example
-from beam_jobs.shards import Shard, shards
 
 _MODULE = "beam_jobs.render_glyphs"
 _SHARD_IMAGES = 4096
@@ -51,7 +52,7 @@ class Glyphs:
         """Draw image `index`, `index + count`, … of the split, in a random order."""
         import numpy as np
 
-        from beam_jobs import glyphs
+        from beam_jobs.drawing import glyphs
 
         split = sorted(self.images).index(shard.split)
         numbers = np.arange(shard.index, self.images[shard.split], shard.count)
@@ -74,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in ("per_class", "validation_per_class"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name} {getattr(options, name)}: give at least 1")
-    from beam_jobs.glyphs import LETTERS
+    from beam_jobs.drawing.glyphs import LETTERS
 
     images = {
         "train": options.per_class * len(LETTERS),

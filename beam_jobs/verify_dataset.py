@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from beam_jobs import cli, dataset_reader, engine
-from beam_jobs.engine_options import EngineOptions
+from beam_jobs import cli
+from beam_jobs.dataset import dataset_reader
+from beam_jobs.engines import engine
+from beam_jobs.engines.engine_options import EngineOptions
 from beam_jobs.errors import JobError
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ def _build(
 ) -> beam.PCollection[str]:
     import apache_beam as beam
 
-    from beam_jobs.verify_shard import KEYS, VerifyShard
+    from beam_jobs.inspection.verify_shard import KEYS, VerifyShard
 
     results = (
         pipeline

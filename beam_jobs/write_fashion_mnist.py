@@ -19,12 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from beam_jobs import cli, generated_dataset, splits
-from beam_jobs.dataset_folder import Job
-from beam_jobs.engine_options import EngineOptions
+from beam_jobs import cli
+from beam_jobs.corpus import splits
+from beam_jobs.dataset import generated_dataset
+from beam_jobs.dataset.dataset_folder import Job
+from beam_jobs.dataset.example import Example
+from beam_jobs.dataset.shards import Shard, shards
+from beam_jobs.engines.engine_options import EngineOptions
 from beam_jobs.errors import UserError
-from beam_jobs.example import Example
-from beam_jobs.shards import Shard, shards
 
 if TYPE_CHECKING:
     import numpy as np

@@ -201,7 +201,7 @@ def write_with_webdataset(corpus: str, output: str, _workers: str) -> None:
 def measure_fractals(classes: int = 8, pictures: int = 200) -> None:
     """Print processor time of one core: what else the machine does counts little."""
     sys.path.insert(0, str(REPOSITORY))
-    from beam_jobs import fractals
+    from beam_jobs.drawing import fractals
 
     started = time.process_time()
     systems = [fractals.search(np.random.default_rng([1, label])) for label in range(classes)]

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from beam_jobs import build_dataset, shards
-from beam_jobs.example import Example, deserialize
-from beam_jobs.shards import Shard
+from beam_jobs import build_dataset
+from beam_jobs.dataset import shards
+from beam_jobs.dataset.example import Example, deserialize
+from beam_jobs.dataset.shards import Shard
 
 REPOSITORY = Path(__file__).parent.parent.parent
 

@@ -18,7 +18,8 @@ from beam_corpus import (
     rejected,
 )
 
-from beam_jobs import build_dataset, splits
+from beam_jobs import build_dataset
+from beam_jobs.corpus import splits
 from beam_jobs.errors import JobError, UserError
 
 CLASSES = ["class_0", "class_1", "class_2"]

@@ -6,8 +6,9 @@ import time
 import pytest
 from beam_corpus import command, contents, make_folder
 
-from beam_jobs import build_dataset, dataflow, engine
-from beam_jobs.engine_options import EngineOptions
+from beam_jobs import build_dataset
+from beam_jobs.engines import dataflow, engine
+from beam_jobs.engines.engine_options import EngineOptions
 from beam_jobs.errors import JobError, UserError
 
 CLOUD = "--project=my-project --region=us-central1 --temp_location=gs://bucket/tmp"

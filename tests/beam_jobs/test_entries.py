@@ -1,4 +1,4 @@
-from beam_jobs.entries import Entry, pack, unpack
+from beam_jobs.corpus.entries import Entry, pack, unpack
 
 
 def test_packed_entries_are_small_and_come_back():

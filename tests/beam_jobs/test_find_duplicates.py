@@ -10,8 +10,9 @@ from beam_corpus import build, encoded, examples, make_folder
 from PIL import Image, ImageEnhance, ImageOps
 from sklearn.datasets import load_sample_images
 
-from beam_jobs import find_duplicates, perceptual_hash
-from beam_jobs.similar_pairs import similar_pairs
+from beam_jobs import find_duplicates
+from beam_jobs.duplicates import perceptual_hash
+from beam_jobs.duplicates.similar_pairs import similar_pairs
 
 TILE = 80
 

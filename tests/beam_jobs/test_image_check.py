@@ -7,7 +7,7 @@ import pytest
 from beam_corpus import encoded, picture, pixels
 from PIL import Image
 
-from beam_jobs.image_check import Limits, Reason, Rejected, check
+from beam_jobs.images.image_check import Limits, Reason, Rejected, check
 
 
 def reason(data: bytes, **limits: int) -> Reason:

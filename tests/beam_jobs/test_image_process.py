@@ -5,8 +5,8 @@ import threading
 import pytest
 from beam_corpus import encoded, picture
 
-from beam_jobs.image_check import Limits, Reason, Rejected, check
-from beam_jobs.image_process import ImageProcess
+from beam_jobs.images.image_check import Limits, Reason, Rejected, check
+from beam_jobs.images.image_process import ImageProcess
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 from beam_corpus import class_names, contents, examples
 from PIL import Image
 
-from beam_jobs import fractals, render_fractals
+from beam_jobs import render_fractals
+from beam_jobs.drawing import fractals
 from beam_jobs.errors import UserError
 
 # Sierpinski's triangle: three maps that halve distances, towards three corners

@@ -7,7 +7,8 @@ import pytest
 from beam_corpus import class_names, contents, examples
 from PIL import Image
 
-from beam_jobs import glyphs, render_glyphs
+from beam_jobs import render_glyphs
+from beam_jobs.drawing import glyphs
 from beam_jobs.errors import UserError
 
 

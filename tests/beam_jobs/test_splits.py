@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from beam_jobs import splits
+from beam_jobs.corpus import splits
 from beam_jobs.errors import UserError
 
 KEYS = [f"class/{number}.jpg" for number in range(20_000)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from beam_corpus import build, command, contents, encoded, picture
 
-from beam_jobs import dataset_folder
+from beam_jobs.dataset import dataset_folder
 from beam_jobs.errors import JobError, UserError
 
 JOB = "beam_jobs.build_dataset"

@@ -5,8 +5,8 @@ import sys
 import pytest
 from beam_corpus import REPOSITORY
 
-from beam_jobs import tfrecord
-from beam_jobs.example import Example, deserialize, serialize
+from beam_jobs.dataset import tfrecord
+from beam_jobs.dataset.example import Example, deserialize, serialize
 
 RECORDS = [b"", b"a", b"x" * 100_000]
 
@@ -56,7 +56,7 @@ def test_examples_round_trip():
 
 def test_writing_needs_no_tensorflow():
     program = (
-        "import sys; from beam_jobs.example import *; from beam_jobs import tfrecord;"
+        "import sys; from beam_jobs.dataset.example import *; from beam_jobs import tfrecord;"
         "tfrecord.frame(serialize(Example(b'', (1,), 'k'))); sys.exit('tensorflow' in sys.modules)"
     )
     assert (

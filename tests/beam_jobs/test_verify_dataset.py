@@ -3,10 +3,11 @@ import shutil
 import pytest
 from beam_corpus import build, encoded, make_folder, picture
 
-from beam_jobs import shards, verify_dataset
+from beam_jobs import verify_dataset
+from beam_jobs.dataset import shards
+from beam_jobs.dataset.example import Example
+from beam_jobs.dataset.shards import Shard
 from beam_jobs.errors import JobError, UserError
-from beam_jobs.example import Example
-from beam_jobs.shards import Shard
 
 SHARD = Shard("images", "train", 1, 2)
 

@@ -1,0 +1,1 @@
+"""A corpus of images: what `--input` takes, how it is listed, planned and written."""

@@ -1,0 +1,219 @@
+"""The pipeline of `build_dataset`, and what comes before and after it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+
+from beam_jobs.corpus import class_names, exclude, sources, splits
+from beam_jobs.corpus.corpus_options import CorpusOptions
+from beam_jobs.corpus.corpus_shards import DATASET, WriteShard
+from beam_jobs.corpus.entries import Entry, pack, unpack
+from beam_jobs.corpus.listing import ListUnit
+from beam_jobs.corpus.plan import PLAN, MakePlan, Plan
+from beam_jobs.corpus.sources import Unit
+from beam_jobs.dataset import dataset_folder, shards, storage, summary
+from beam_jobs.dataset.dataset_folder import Job
+from beam_jobs.dataset.shards import Manifest
+from beam_jobs.engines import engine
+from beam_jobs.errors import JobError
+from beam_jobs.images.image_check import Limits
+
+_DECISIVE = (
+    *("input", "splits", "label_from", "multi_label", "max_size", "min_size", "max_pixels"),
+    *("quality", "on_duplicate_key", "shard_size", "shards"),
+)
+"""CorpusOptions that decide the bytes; with `class_names` and `exclude`, by their content."""
+_MAIN_REASONS = 3
+"""Reasons that are named when a job fails for its rejects."""
+
+
+def run(options: CorpusOptions) -> None:
+    """Write the dataset folder, or what is missing of it, and print its summary.
+
+    Raises:
+        UserError: the input or the output folder is not what it should be.
+        JobError: the job was started and could not finish.
+    """
+    started = time.monotonic()
+    classes = class_names.read(options.class_names) if options.class_names else {}
+    job = _job(options, classes)
+    folder = options.output
+    units = [unit for spec in options.input for unit in sources.units(spec)]
+    if options.check:
+        engine.run(_Steps(options, job, classes, units).all, options)
+        return
+    with dataset_folder.locked(folder):
+        dataset_folder.begin(folder, job)
+        if options.retry_rejected:
+            dataset_folder.reopen(folder)
+        elif dataset_folder.is_complete(folder):
+            print(f"{folder} is complete already; delete it to write it again")
+            return
+        print(f"build_dataset: {', '.join(options.input)} to {folder}, {options.describe()}")
+        storage.delete(storage.join(folder, PLAN))  # the input may have changed since
+        _run_steps(_Steps(options, job, classes, units))
+        if not storage.exists(storage.join(folder, PLAN)):
+            raise JobError(f"no images under {', '.join(options.input)}")
+        plan = Plan.read(folder)
+        manifests = _manifests(folder, job, plan)
+        _check_rejected(manifests, options.max_rejected, folder)
+        dataset_folder.complete(
+            folder,
+            job,
+            manifests,
+            class_names=plan.labels,
+            multi_label=options.multi_label,
+            description=f"Images of {len(plan.labels)} classes from {', '.join(options.input)}.",
+        )
+    summary.show(folder, manifests, len(plan.labels), time.monotonic() - started)
+
+
+def _job(options: CorpusOptions, classes: dict[str, str]) -> Job:
+    decisive: dict[str, Any] = {name: getattr(options, name) for name in _DECISIVE}
+    decisive["class_names"] = classes or None
+    if options.exclude is not None:
+        digest = hashlib.sha256("\n".join(sorted(exclude.read(options.exclude))).encode())
+        decisive["exclude"] = f"{options.exclude} (SHA-256 {digest.hexdigest()})"
+    return Job("beam_jobs.build_dataset", decisive)
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The pipeline, in the two halves that it is made of."""
+
+    options: CorpusOptions
+    job: Job
+    classes: dict[str, str]
+    units: list[Unit]
+
+    def list(self, pipeline: beam.Pipeline) -> beam.PCollection[bytes]:
+        """The images of the input, as blocks of packed entries."""
+        return (
+            pipeline
+            | "Parts" >> beam.Create(self.units)
+            | "Spread" >> beam.Reshuffle()
+            | "List"
+            >> beam.ParDo(
+                ListUnit(
+                    self.classes,
+                    self.options.exclude,
+                    multi_label=self.options.multi_label,
+                    label_from_archive=self.options.label_from == "archive",
+                )
+            )
+        )
+
+    def plan(self, entries: beam.PCollection[bytes]) -> beam.PCollection[Plan]:
+        """The plan, which is also kept in the dataset folder; nothing where there is no image."""
+        make_plan = MakePlan(
+            splits.parse(self.options.splits),
+            self.options.shard_size * 1_000_000,
+            self.options.shards,
+            tuple(self.classes.values()),
+        )
+        return (
+            entries
+            | "Plan" >> beam.CombineGlobally(make_plan).without_defaults()
+            | "Keep plan" >> beam.Map(_write_plan, self.options.output)
+        )
+
+    def write(
+        self, entries: beam.PCollection[bytes], plan: Plan | beam.pvalue.AsSingleton
+    ) -> beam.PCollection[None]:
+        """Write the shards that are missing."""
+        options = self.options
+        write_shard = WriteShard(
+            options.output,
+            self.job.fingerprint,
+            Limits(options.max_pixels, options.min_size, options.max_size, options.quality),
+            options.image_timeout,
+            options.on_duplicate_key,
+            multi_label=options.multi_label,
+            retry_rejected=options.retry_rejected,
+        )
+        return (
+            entries
+            | "Assign" >> beam.FlatMap(_assign, plan, splits.parse(options.splits))
+            | "Group" >> beam.GroupByKey()
+            | "Write" >> beam.ParDo(write_shard, plan)
+        )
+
+    def all(self, pipeline: beam.Pipeline) -> None:
+        """The whole pipeline."""
+        entries = self.list(pipeline)
+        self.write(entries, beam.pvalue.AsSingleton(self.plan(entries)))
+
+
+def _run_steps(steps: _Steps) -> None:
+    options = steps.options
+    if options.runner != "dask":
+        engine.run(steps.all, options)
+        return
+    # Beam's Dask runner counts entries twice where a combined value of them is a side input
+    engine.run(lambda pipeline: steps.plan(steps.list(pipeline)), options)
+    if storage.exists(storage.join(options.output, PLAN)):
+        plan = Plan.read(options.output)
+        engine.run(lambda pipeline: steps.write(steps.list(pipeline), plan), options)
+
+
+def _write_plan(plan: Plan, folder: str) -> Plan:
+    storage.write_text(storage.join(folder, PLAN), plan.to_json())
+    return plan
+
+
+def _assign(
+    block: bytes, plan: Plan, shares: dict[str, float]
+) -> Iterator[tuple[tuple[str, int], bytes]]:
+    """Cut a block into one for each shard that it has images of."""
+    by_shard: dict[tuple[str, int], list[Entry]] = {}
+    for entry in unpack(block):
+        split = entry.split or splits.split_of(entry.key, shares)
+        shard = split, splits.shard_of(entry.key, plan.shards[split])
+        by_shard.setdefault(shard, []).append(entry)
+    for shard, entries in by_shard.items():
+        yield shard, pack(entries)
+
+
+def _manifests(folder: str, job: Job, plan: Plan) -> list[Manifest]:
+    """The manifests of all shards; shards that no image fell to are written here, empty."""
+    manifests = []
+    for split, count in plan.shards.items():
+        for shard in shards.shards(DATASET, split, count):
+            manifest = shards.read_manifest(folder, shard)
+            if manifest is None:
+                manifest = shards.write(folder, shard, job.fingerprint, [])
+                shards.publish(folder, manifest)
+            manifests.append(manifest)
+    found = sum(manifest.records + len(manifest.rejected) for manifest in manifests)
+    listed = sum(plan.images.values())
+    if found != listed:
+        raise JobError(
+            f"{listed:,} images were listed and {found:,} are accounted for: the input changed "
+            f"while the job ran; run the same command again"
+        )
+    return manifests
+
+
+def _check_rejected(manifests: list[Manifest], allowed: float, folder: str) -> None:
+    rejected = sum(len(manifest.rejected) for manifest in manifests)
+    read = rejected + sum(manifest.records for manifest in manifests)
+    if rejected <= allowed * read and rejected < read:
+        return
+    dataset_folder.write_rejected(folder, manifests)
+    reasons = summary.reasons(manifests).most_common(_MAIN_REASONS)
+    why = ", ".join(f"{count:,} × {reason}" for reason, count in reasons)
+    share = math.ceil(1000 * rejected / read) / 1000
+    remedy = (
+        f"mend them, or accept them with --max_rejected {share:g}" if share < 1 else "mend them"
+    )
+    raise JobError(
+        f"{rejected:,} of {read:,} images are bad ({why}), more than --max_rejected {allowed:g}; "
+        f"they are listed in {storage.join(folder, dataset_folder.REJECTED)}: {remedy}"
+    )

@@ -1,0 +1,200 @@
+"""Read, check and write the images of one shard. This is where a job spends its time."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from beam_jobs.corpus import splits
+from beam_jobs.corpus.entries import Entry, fingerprint, unpack
+from beam_jobs.corpus.plan import Plan
+from beam_jobs.dataset import shards, storage
+from beam_jobs.dataset.example import Example
+from beam_jobs.dataset.shards import Shard
+from beam_jobs.engines import metrics, progress
+from beam_jobs.errors import JobError
+from beam_jobs.images.image_check import Limits, Reason, Rejected
+from beam_jobs.images.image_process import ImageProcess
+
+_NUMBERED = re.compile(r"#[0-9]+$")
+"""A key that looks as if it had been renamed: renamed itself, it cannot meet one that was."""
+DATASET = "images"
+"""Name of the dataset, with which the names of its files begin."""
+
+
+class WriteShard(beam.DoFn):
+    """Writes a shard from its entries, unless an earlier run has.
+
+    Args:
+        folder: the dataset folder.
+        job_fingerprint: of the options that decide the bytes.
+        limits: what images are acceptable.
+        image_timeout: seconds that decoding one may take.
+        on_duplicate_key: error, drop or rename.
+        multi_label: an image may have several labels, or none.
+        retry_rejected: write shards again that have rejected images.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        job_fingerprint: str,
+        limits: Limits,
+        image_timeout: float,
+        on_duplicate_key: str,
+        *,
+        multi_label: bool,
+        retry_rejected: bool,
+    ) -> None:
+        self._folder = folder
+        self._job_fingerprint = job_fingerprint
+        self._limits = limits
+        self._image_timeout = image_timeout
+        self._on_duplicate_key = on_duplicate_key
+        self._multi_label = multi_label
+        self._retry_rejected = retry_rejected
+        self._image_bytes = Metrics.distribution(metrics.NAMESPACE, metrics.IMAGE_BYTES)
+
+    def setup(self) -> None:
+        """Prepare the process that decodes; it starts with the first image."""
+        self._images = ImageProcess(self._limits, self._image_timeout)
+
+    def teardown(self) -> None:
+        """End the process that decodes."""
+        self._images.close()
+
+    def process(self, element: tuple[tuple[str, int], Iterable[bytes]], plan: Plan) -> None:
+        """Write one shard: its images in the order of their keys' hashes."""
+        (split, index), blocks = element
+        unsorted = itertools.chain.from_iterable(map(unpack, blocks))
+        shard = Shard(DATASET, split, index, plan.shards[split])
+        numbers = {label: number for number, label in enumerate(plan.labels)}
+        entries = sorted(unsorted, key=lambda entry: (splits.key_hash(entry.key), entry))
+        made_from = fingerprint(self._job_fingerprint, plan.labels, entries)
+        done = shards.read_manifest(self._folder, shard)
+        again = self._retry_rejected and done is not None and done.rejected
+        if done is not None and done.fingerprint == made_from and not again:
+            progress.add(done=len(entries))
+            self._count(metrics.SKIPPED, len(entries))
+            return
+        counters: Counter[str] = Counter()
+        rejected: list[dict[str, Any]] = []
+        examples = self._examples(entries, numbers, counters, rejected)
+        manifest = shards.write(self._folder, shard, made_from, examples)
+        manifest.counters = dict(sorted(counters.items()))
+        manifest.rejected = rejected
+        counters.update(metrics.rejected(reject["reason"]) for reject in rejected)
+        for name, count in counters.items():
+            self._count(name, count)
+        shards.publish(self._folder, manifest)
+
+    @staticmethod
+    def _count(name: str, count: int) -> None:
+        Metrics.counter(metrics.NAMESPACE, name).inc(count)
+
+    def _examples(
+        self,
+        entries: list[Entry],
+        numbers: dict[str, int],
+        counters: Counter[str],
+        rejected: list[dict[str, Any]],
+    ) -> Iterator[Example]:
+        with _Reader() as reader:
+            for key, entry in self._unique(entries, rejected):
+                try:
+                    data = reader.read(entry)
+                    counters[metrics.READ] += 1
+                    counters[metrics.BYTES_IN] += len(data)
+                    if not entry.labels and not self._multi_label:
+                        raise Rejected(Reason.NO_LABEL)
+                    labels = tuple(sorted({numbers[label] for label in entry.labels}))
+                    checked = self._images.check(data)
+                except Rejected as error:
+                    rejected.append(_reject(entry, error))
+                else:
+                    image = data if checked.encoded is None else checked.encoded
+                    counters[metrics.WRITTEN] += 1
+                    counters[metrics.BYTES_OUT] += len(image)
+                    counters[metrics.REENCODED] += checked.encoded is not None
+                    counters[metrics.shorter_side(min(checked.width, checked.height))] += 1
+                    self._image_bytes.update(len(image))
+                    yield Example(image, labels, key)
+                progress.add(done=1)
+
+    def _unique(
+        self, entries: list[Entry], rejected: list[dict[str, Any]]
+    ) -> Iterator[tuple[str, Entry]]:
+        """Give each entry a key of its own; entries with equal keys stand side by side."""
+        for key, same in itertools.groupby(entries, key=lambda entry: entry.key):
+            for number, entry in enumerate(same):
+                if number == 0:
+                    first = entry
+                    rename = self._on_duplicate_key == "rename" and _NUMBERED.search(key)
+                    yield (f"{key}#0" if rename else key), entry
+                elif self._on_duplicate_key == "rename":
+                    yield f"{key}#{number}", entry
+                elif self._on_duplicate_key == "drop":
+                    rejected.append(_reject(entry, Rejected(Reason.DUPLICATE_KEY, first.locator)))
+                    progress.add(done=1)
+                else:
+                    raise JobError(
+                        f"two images have the key {key!r}: {first.locator} and {entry.locator}; "
+                        "give --on_duplicate_key drop or rename"
+                    )
+
+
+class _Reader:
+    """Reads images; keeps the last file open, since a tar holds many."""
+
+    def __init__(self) -> None:
+        self._path: bytes | None = None
+        self._context: Any = None
+        self._file: Any = None
+
+    def __enter__(self) -> _Reader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._close()
+
+    def read(self, entry: Entry) -> bytes:
+        """The bytes of an image.
+
+        Raises:
+            Rejected: they cannot be read.
+        """
+        if entry.problem:
+            raise Rejected(Reason.UNREADABLE, entry.problem)
+        try:
+            if entry.path != self._path:
+                self._close()
+                self._context = storage.open_binary(os.fsdecode(entry.path))
+                self._file = self._context.__enter__()
+                self._path = entry.path
+            self._file.seek(entry.offset)
+            data: bytes = self._file.read(entry.length)
+        except OSError as error:
+            self._close()
+            raise Rejected(Reason.UNREADABLE, error.strerror or str(error)) from error
+        return data
+
+    def _close(self) -> None:
+        if self._context is not None:
+            self._context.__exit__(None, None, None)
+        self._path = self._context = self._file = None
+
+
+def _reject(entry: Entry, error: Rejected) -> dict[str, Any]:
+    return {
+        "key": entry.key,
+        "locator": entry.locator,
+        "reason": error.reason.value,
+        "detail": error.detail,
+    }

@@ -1,0 +1,120 @@
+"""The plan of a dataset: its classes, and how many shards each split gets."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+import apache_beam as beam
+
+from beam_jobs.corpus.entries import UNKNOWN_LENGTH, unpack
+from beam_jobs.corpus.splits import split_of
+from beam_jobs.dataset import storage
+
+PLAN = "plan.json"
+_SMALL_SHARDS = 16
+"""A small split still gets that many shards, so that as many readers and workers can share it…"""
+_SMALL_SHARD_IMAGES = 128
+"""… unless its shards would then hold fewer images than this."""
+
+_TYPICAL_BYTES = 100_000
+"""What an image counts for where its size is known only once it is read."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all shards of a dataset have in common."""
+
+    labels: tuple[str, ...]
+    """Class names; the place is the label's number."""
+    shards: dict[str, int]
+    """Number of shards of each split that has images."""
+    images: dict[str, int]
+    """Images listed for each split."""
+
+    def to_json(self) -> str:
+        """As it lies in the dataset folder."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def read(cls, folder: str) -> Plan:
+        """The plan of a dataset folder; raises OSError."""
+        values = json.loads(storage.read_text(storage.join(folder, PLAN)))
+        return cls(**(values | {"labels": tuple(values["labels"])}))
+
+
+Totals = tuple[Counter[str], Counter[str], set[str]]
+"""Images by split, bytes by split, class names."""
+
+
+class MakePlan(beam.CombineFn):
+    """Adds up the entries of a corpus to its `Plan`.
+
+    Args:
+        splits: share of each split.
+        shard_bytes: images of a shard together, about.
+        shards: number of shards of each split, instead.
+        classes: class names in the order of their numbers; empty: those that are found, sorted.
+    """
+
+    def __init__(
+        self,
+        splits: Mapping[str, float],
+        shard_bytes: int,
+        shards: int | None,
+        classes: tuple[str, ...] = (),
+    ) -> None:
+        self._splits = dict(splits)
+        self._shard_bytes = shard_bytes
+        self._shards = shards
+        self._classes = classes
+
+    def create_accumulator(self) -> Totals:
+        """Nothing yet."""
+        return Counter(), Counter(), set()
+
+    def add_input(self, mutable_accumulator: Totals, element: bytes) -> Totals:
+        """Count a block of entries."""
+        images, size, labels = mutable_accumulator
+        for entry in unpack(element):
+            split = entry.split or split_of(entry.key, self._splits)
+            images[split] += 1
+            known = entry.length != UNKNOWN_LENGTH
+            size[split] += entry.length if known else _TYPICAL_BYTES
+            labels.update(entry.labels)
+        return mutable_accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[Totals]) -> Totals:
+        """Add up counts."""
+        images, size, labels = self.create_accumulator()
+        for more_images, more_size, more_labels in accumulators:
+            images.update(more_images)
+            size.update(more_size)
+            labels |= more_labels
+        return images, size, labels
+
+    def extract_output(self, accumulator: Totals) -> Plan:
+        """The plan; splits in the order they were given in."""
+        images, size, labels = accumulator
+        named = [*self._splits, *sorted(set(images) - set(self._splits))]
+        present = [split for split in named if images[split]]
+        return Plan(
+            labels=self._classes or _in_order(labels),
+            shards={split: self._count(images[split], size[split]) for split in present},
+            images={split: images[split] for split in present},
+        )
+
+    def _count(self, images: int, size: int) -> int:
+        if self._shards is not None:
+            return min(self._shards, images)
+        small = min(_SMALL_SHARDS, -(-images // _SMALL_SHARD_IMAGES))
+        return max(small, -(-size // self._shard_bytes))
+
+
+def _in_order(labels: set[str]) -> tuple[str, ...]:
+    """Sorted; by value where all are numbers, so that WebDataset's class 10 stands behind 9."""
+    if all(label.isdecimal() for label in labels):
+        return tuple(sorted(labels, key=lambda label: (int(label), label)))
+    return tuple(sorted(labels))

@@ -1,0 +1,1 @@
+"""The dataset folder: its shards, their records, its metadata."""

@@ -1,0 +1,212 @@
+"""The dataset folder as a whole: begun, locked, completed.
+
+`job.json` is written first and `COMPLETED` last, so that a reader can tell a folder that is whole
+from one that a job has not finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from beam_jobs.dataset import storage
+from beam_jobs.dataset.shards import MANIFESTS, Manifest
+from beam_jobs.errors import UserError
+
+JOB = "job.json"
+COMPLETED = "COMPLETED"
+REJECTED = "rejected.jsonl"
+VERSION = 1
+"""Of the folder's layout, and of the bytes that the same options give."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What makes a dataset folder what it is."""
+
+    name: str
+    """Module of the job, such as beam_jobs.build_dataset."""
+    options: dict[str, Any]
+    """Those that decide the bytes: not the number of workers."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of name, options and layout version."""
+        return hashlib.sha256(json.dumps(self._values(), sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """As it lies in the folder."""
+        values = self._values() | {"fingerprint": self.fingerprint}
+        return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+
+    def _values(self) -> dict[str, Any]:
+        return {"job": self.name, "options": self.options, "version": VERSION}
+
+
+@contextlib.contextmanager
+def locked(folder: str) -> Iterator[None]:
+    """Keep other jobs on this machine out of a local folder; made where it does not exist.
+
+    The lock ends with the process, however that ends. Behind a URL there is no lock.
+
+    Raises:
+        UserError: another job has the folder, or it cannot be made.
+    """
+    if storage.is_remote(folder):
+        yield
+        return
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise
+        raise UserError(
+            f"another job is writing {folder}: wait for it, or stop it, or choose another --output"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_complete(folder: str) -> bool:
+    """Whether the dataset in `folder` is whole."""
+    return storage.exists(storage.join(folder, COMPLETED))
+
+
+def reopen(folder: str) -> None:
+    """Take the completion marker away: a job is about to change shards."""
+    storage.delete(storage.join(folder, COMPLETED))
+
+
+def begin(folder: str, job: Job) -> None:
+    """Claim `folder` for `job`, or go on with what the same job has left there.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    path = storage.join(folder, JOB)
+    if storage.exists(path):
+        _check_same(folder, job, json.loads(storage.read_text(path)))
+    elif strange := sorted(storage.names(folder))[:3]:
+        raise UserError(
+            f"{folder} holds {', '.join(strange)} and was not written by {job.name}: choose an "
+            "--output that does not exist yet"
+        )
+    else:
+        storage.write_text(path, job.to_json())
+    _remove_temporaries(folder)
+
+
+def _remove_temporaries(folder: str) -> None:
+    """Delete what a killed job was writing, shards and manifests."""
+    for place in (folder, storage.join(folder, MANIFESTS)):
+        for name in storage.names(place):
+            if name.startswith(storage.TEMPORARY_PREFIX):
+                storage.delete(storage.join(place, name))
+
+
+def _check_same(folder: str, job: Job, found: dict[str, Any]) -> None:
+    if found.get("fingerprint") == job.fingerprint:
+        return
+    remedy = f"give the same options, choose another --output, or delete {folder}"
+    if found.get("job") != job.name:
+        raise UserError(f"{folder} was written by {found.get('job')}, not {job.name}: {remedy}")
+    before = found.get("options", {})
+    changed = [
+        f"--{name} was {before.get(name)!r} and is {value!r}"
+        for name, value in job.options.items()
+        if before.get(name) != value
+    ]
+    what = "; ".join(changed) or "another version of this project wrote it"
+    raise UserError(f"{folder} was begun with other options ({what}): {remedy}")
+
+
+def complete(
+    folder: str,
+    job: Job,
+    manifests: Sequence[Manifest],
+    *,
+    class_names: Sequence[str],
+    description: str,
+    multi_label: bool = False,
+) -> None:
+    """Write the TFDS metadata of finished shards and then the completion marker.
+
+    Args:
+        folder: the dataset folder.
+        job: the job that wrote it.
+        manifests: one per shard, in any order.
+        class_names: in the order of the labels.
+        description: for people, kept by TFDS.
+        multi_label: `label` is a sequence of class numbers, not one.
+    """
+    import tensorflow_datasets as tfds
+
+    manifests = sorted(manifests, key=lambda manifest: manifest.shard)
+    by_split: dict[str, list[Manifest]] = {}
+    for manifest in manifests:
+        by_split.setdefault(manifest.shard.split, []).append(manifest)
+    template = tfds.core.ShardedFileTemplate(
+        dataset_name=manifests[0].shard.dataset, data_dir=folder, filetype_suffix="tfrecord"
+    )
+    write_rejected(folder, manifests)
+    label = tfds.features.ClassLabel(names=list(class_names))
+    tfds.folder_dataset.write_metadata(
+        data_dir=folder,
+        features=tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(shape=(None, None, 3)),
+                "label": tfds.features.Sequence(label) if multi_label else label,
+                "key": tfds.features.Text(),
+            }
+        ),
+        split_infos=[
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[manifest.records for manifest in of_split],
+                num_bytes=sum(manifest.example_bytes for manifest in of_split),
+                filename_template=template.replace(split=split),
+            )
+            for split, of_split in sorted(by_split.items())
+        ],
+        description=description,
+        check_data=False,  # it would import TensorFlow; verify_dataset checks all records
+    )
+    digest = hashlib.sha256(
+        "".join(f"{m.shard.file_name} {m.sha256}\n" for m in manifests).encode()
+    )
+    marker = {
+        "fingerprint": job.fingerprint,
+        "records": {split: sum(m.records for m in ms) for split, ms in sorted(by_split.items())},
+        "sha256": digest.hexdigest(),
+    }
+    storage.write_text(storage.join(folder, COMPLETED), json.dumps(marker, indent=1) + "\n")
+
+
+def write_rejected(folder: str, manifests: Sequence[Manifest]) -> None:
+    """Gather the shards' rejects in one file; none where there are none."""
+    path = storage.join(folder, REJECTED)
+    rejected = [
+        reject
+        for manifest in sorted(manifests, key=lambda manifest: manifest.shard)
+        for reject in manifest.rejected
+    ]
+    if rejected:
+        lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in rejected]
+        storage.write_text(path, "".join(lines))
+    else:
+        storage.delete(path)

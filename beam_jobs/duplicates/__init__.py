@@ -1,0 +1,1 @@
+"""Near-duplicates: hashes, pairs, the report."""

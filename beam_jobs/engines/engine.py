@@ -1,0 +1,249 @@
+"""Where a Beam pipeline runs: worker processes on this machine, this process, or a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from beam_jobs.engines import dataflow, local_worker, progress
+from beam_jobs.engines.engine_options import EngineOptions
+from beam_jobs.errors import JobError, UserError
+from beam_jobs.logs import quiet_beam
+
+if TYPE_CHECKING:
+    import apache_beam as beam
+
+_POLL_S = 0.1
+_PACKAGE_FOLDER = str(Path(__file__).resolve().parents[2])
+_OUR_ERROR = re.compile(r"beam_jobs\.errors\.(UserError|JobError): (.*)")
+
+
+def run(
+    build: Callable[[beam.Pipeline], Any],
+    options: EngineOptions,
+    *,
+    unit: str = "images",
+    total: int | None = None,
+) -> None:
+    """Build a pipeline with `build` and run it to its end, with a progress bar.
+
+    Args:
+        build: adds the transforms to an empty pipeline.
+        options: where to run it.
+        unit: what the progress bar counts.
+        total: how many of them; None: as counted by `progress.add(total=…)`.
+
+    Raises:
+        UserError, JobError: as raised inside a worker.
+        JobError: a worker process died.
+    """
+    if options.workers < 0:
+        raise UserError(f"--workers {options.workers} is negative: give 0 for one per CPU core")
+    if options.check:
+        dataflow.check(build, options)
+        return
+    with contextlib.ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="beam_jobs_"))
+        stack.enter_context(_progress_in(name))
+        folder = Path(name)
+        failure: list[BaseException] = []
+
+        def target() -> None:
+            try:
+                pipeline = _pipeline(folder, options, stack)
+                build(pipeline)
+                pipeline.run().wait_until_finish()
+            except BaseException as error:
+                failure.append(error)
+
+        # Beam's runner waits for ever for a worker that was killed, so it is watched from outside
+        thread = threading.Thread(target=target, daemon=True)
+        bar = progress.Bar(folder, unit, total)
+        try:
+            thread.start()
+            while thread.is_alive():
+                thread.join(_POLL_S)
+                bar.update()
+                _check_workers(folder, thread)
+        except BaseException:
+            # Beam's threads raise for each worker that is killed; one message is enough
+            threading.excepthook = lambda _: None
+            _kill_workers(folder)
+            raise
+        finally:
+            bar.close()
+    if failure:
+        raise _readable(failure[0]) from None
+
+
+def collect(
+    build: Callable[[beam.Pipeline], beam.PCollection[Any]],
+    options: EngineOptions,
+    *,
+    unit: str = "images",
+    total: int | None = None,
+) -> list[Any]:
+    """Run a pipeline as `run` does and give the elements of the collection that `build` returns.
+
+    They must be few enough for the memory of one process, and pickle. In no particular order.
+    """
+    with tempfile.TemporaryDirectory(prefix="beam_jobs_") as name:
+        path = Path(name) / "elements"
+
+        def build_and_keep(pipeline: beam.Pipeline) -> None:
+            import apache_beam as beam
+
+            _ = (
+                build(pipeline)
+                | "Gather" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
+                | "Keep" >> beam.Map(_pickle_to, str(path))
+            )
+
+        run(build_and_keep, options, unit=unit, total=total)
+        elements: list[Any] = pickle.loads(path.read_bytes())
+        return elements
+
+
+def _pickle_to(elements: list[Any], path: str) -> None:
+    Path(path).write_bytes(pickle.dumps(elements))
+
+
+@contextlib.contextmanager
+def _progress_in(folder: str) -> Iterator[None]:
+    """Let this process leave its counts there too: it is the worker of an in-process run."""
+    os.environ[progress.FOLDER_VARIABLE] = folder
+    progress.reset()
+    try:
+        yield
+    finally:
+        del os.environ[progress.FOLDER_VARIABLE]
+
+
+def _pipeline(folder: Path, options: EngineOptions, stack: contextlib.ExitStack) -> beam.Pipeline:
+    """An empty pipeline on the runner that the options name; `stack` ends what is started."""
+    quiet_beam()
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+    from beam_jobs.engines import local_environment
+
+    arguments = shlex.split(options.beam_args)
+    arguments += ["--default_sdk_harness_log_level", "CRITICAL"]
+    if options.runner == "dask":
+        return _dask_pipeline(arguments, options, stack)
+    if options.runner == "dataflow":
+        return dataflow.pipeline(arguments)
+    if options.runner in ("embed", "portable"):
+        from apache_beam.runners.portability.portable_runner import PortableRunner
+
+    if options.runner == "portable":
+        for needed in ("--job_endpoint", "--environment_type"):
+            if not any(argument.partition("=")[0] == needed for argument in arguments):
+                raise UserError(f"--runner portable needs {needed}=… in --beam_args")
+        return beam.Pipeline(PortableRunner(), PipelineOptions(arguments))
+    # not DirectRunner, which first tries to download another runner's binary
+    workers = options.num_workers if options.runner == "local" else 1
+    if workers == 1 and options.runner != "embed":  # a process of its own would only cost its start
+        return beam.Pipeline(FnApiRunner(), PipelineOptions(arguments))
+    stdin = _start_local_workers(folder, stack)
+    if options.runner == "embed":
+        arguments += ["--job_endpoint", "embed", "--environment_type", local_environment.URN]
+        arguments += ["--environment_config", str(stdin)]
+        return beam.Pipeline(PortableRunner(), PipelineOptions(arguments))
+    environment = local_environment.LocalEnvironment(stdin)
+    arguments += ["--direct_num_workers", str(workers)]
+    return beam.Pipeline(FnApiRunner(default_environment=environment), PipelineOptions(arguments))
+
+
+def _start_local_workers(folder: Path, stack: contextlib.ExitStack) -> int:
+    """Start `local_worker` and give its stdin; `stack` closes that, which ends all of it."""
+    search_path = os.pathsep.join(filter(None, (_PACKAGE_FOLDER, os.environ.get("PYTHONPATH"))))
+    process = stack.enter_context(
+        subprocess.Popen(
+            [sys.executable, "-m", "beam_jobs.engines.local_worker", str(folder)],
+            stdin=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": search_path},
+        )
+    )
+    assert process.stdin is not None
+    # waited for at once: a zombie would look as if it still ran
+    threading.Thread(target=process.wait, daemon=True).start()
+    return process.stdin.fileno()
+
+
+def _dask_pipeline(
+    arguments: list[str], options: EngineOptions, stack: contextlib.ExitStack
+) -> beam.Pipeline:
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    try:
+        from apache_beam.runners.dask.dask_runner import DaskRunner
+        from dask.distributed import LocalCluster
+    except ImportError as error:
+        raise UserError("--runner dask needs pip install 'apache-beam[dask]'") from error
+    if not any(argument.startswith("--dask_") for argument in arguments):
+        cluster = LocalCluster(
+            n_workers=options.num_workers, threads_per_worker=1, dashboard_address=None
+        )
+        stack.callback(cluster.close)
+        arguments += ["--dask_client_address", cluster.scheduler_address]
+    return beam.Pipeline(DaskRunner(), PipelineOptions(arguments))
+
+
+def _worker_pids(folder: Path) -> list[int]:
+    prefix = local_worker.PID_PREFIX
+    return [int(path.name.removeprefix(prefix)) for path in folder.glob(f"{prefix}*")]
+
+
+def _check_workers(folder: Path, thread: threading.Thread) -> None:
+    for pid in _worker_pids(folder):
+        if not _is_running(pid) and thread.is_alive() and pid in _worker_pids(folder):
+            raise JobError(
+                f"worker process {pid} was killed (out of memory?): run the same command again, it "
+                "goes on where it was, or with fewer --workers"
+            )
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _kill_workers(folder: Path) -> None:
+    deadline = time.monotonic() + 5
+    for pid in _worker_pids(folder):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    while any(map(_is_running, _worker_pids(folder))) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+
+
+def _readable(error: BaseException) -> BaseException:
+    """What a worker raised: Beam wraps it into an error whose text holds the traceback."""
+    found = _OUR_ERROR.findall(str(error))
+    if isinstance(error, UserError | JobError):  # raised in this process
+        kind, message = type(error).__name__, str(error)
+    elif found:
+        kind, message = found[-1]
+    else:
+        return error.with_traceback(None)
+    # Beam appends the name of the transform, in a worker to the last line of the traceback
+    message = re.sub(r" \[while running '.*'\].*$", "", message)
+    return UserError(message) if kind == "UserError" else JobError(message)

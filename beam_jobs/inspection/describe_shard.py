@@ -1,0 +1,74 @@
+"""Statistics of the images of one shard."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import io
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from beam_jobs.corpus import splits
+from beam_jobs.dataset import shards
+from beam_jobs.dataset.example import Example, deserialize
+from beam_jobs.dataset.shards import Shard
+from beam_jobs.engines import progress
+from beam_jobs.images.thumbnails import thumbnail_url
+
+
+@dataclass
+class Statistics:
+    """Sums over a shard, which add up to those of the dataset."""
+
+    split: str
+    images: int = 0
+    labels: Counter[int] = field(default_factory=Counter)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """By (width, height)."""
+    formats: Counter[str] = field(default_factory=Counter)
+    image_bytes: int = 0
+    pixels: int = 0
+    channel_sum: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    """Of red, green and blue, from 0 to 1."""
+    channel_squares: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    digests: list[tuple[bytes, str]] = field(default_factory=list)
+    """Of the encoded bytes, with the key."""
+    pictures: list[tuple[int, str, tuple[int, ...], str]] = field(default_factory=list)
+    """Key's hash, key, labels and thumbnail of the images with the smallest hashes."""
+
+
+def describe_shard(shard: Shard, folder: str, pictures: int) -> Statistics:
+    """Read a shard and add up its statistics; decodes every image in full."""
+    statistics = Statistics(shard.split)
+    chosen: list[tuple[int, Example]] = []
+    for record in shards.read(folder, shard):
+        example = deserialize(record)
+        _add(statistics, example)
+        # the smallest hashes are a random choice that does not depend on the shards
+        chosen.append((splits.key_hash(example.key, "picture"), example))
+        if len(chosen) > 2 * pictures:
+            chosen = heapq.nsmallest(pictures, chosen, key=lambda pair: pair[0])
+        progress.add(done=1)
+    for key_hash, example in heapq.nsmallest(pictures, chosen, key=lambda pair: pair[0]):
+        url = thumbnail_url(example.image)
+        statistics.pictures.append((key_hash, example.key, example.labels, url))
+    return statistics
+
+
+def _add(statistics: Statistics, example: Example) -> None:
+    with Image.open(io.BytesIO(example.image)) as image:
+        statistics.formats[image.format or "unknown"] += 1
+        levels = np.array(image.convert("RGB").histogram(), np.float64).reshape(3, 256)
+        statistics.sizes[image.size] += 1
+        statistics.pixels += image.width * image.height
+    values = np.arange(256) / 255
+    statistics.channel_sum += levels @ values
+    statistics.channel_squares += levels @ values**2
+    statistics.images += 1
+    statistics.labels.update(example.labels)
+    statistics.image_bytes += len(example.image)
+    digest = hashlib.blake2b(example.image, digest_size=16).digest()
+    statistics.digests.append((digest, example.key))

@@ -1,0 +1,93 @@
+"""Check one shard of a dataset folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import TaggedOutput
+
+from beam_jobs.corpus import splits
+from beam_jobs.dataset import shards, storage
+from beam_jobs.dataset.dataset_reader import Dataset
+from beam_jobs.dataset.example import deserialize
+from beam_jobs.dataset.shards import Manifest, Shard
+from beam_jobs.dataset.tfrecord import CorruptRecordError
+from beam_jobs.engines import progress
+from beam_jobs.images.image_check import Limits, Rejected
+from beam_jobs.images.image_process import ImageProcess
+
+KEYS = "keys"
+"""Tagged output: (hash of key, file name and number of the record)."""
+
+
+class VerifyShard(beam.DoFn):
+    """Gives a line of text for each fault of a shard, and its keys.
+
+    Args:
+        dataset: what the metadata says.
+        image_timeout: seconds that decoding one image may take.
+    """
+
+    def __init__(self, dataset: Dataset, image_timeout: float) -> None:
+        self._dataset = dataset
+        self._image_timeout = image_timeout
+
+    def setup(self) -> None:
+        """Prepare the process that decodes."""
+        # what build_dataset let in by its own limits is no fault
+        self._images = ImageProcess(Limits(max_pixels=1 << 62), self._image_timeout)
+
+    def teardown(self) -> None:
+        """End the process that decodes."""
+        self._images.close()
+
+    def process(self, element: Shard) -> Iterator[str | TaggedOutput]:
+        """Check one shard."""
+        name = element.file_name
+        records = 0
+        try:
+            for record in shards.read(self._dataset.folder, element):
+                where = f"{name} record {records}"
+                yield from self._check(record, where)
+                records += 1
+                progress.add(done=1)
+        except (CorruptRecordError, OSError) as error:
+            yield f"{name}: {error}"
+            return
+        expected = self._dataset.lengths[element.split][element.index]
+        if records != expected:
+            yield f"{name}: {records} records, {expected} in dataset_info.json"
+        manifest = self._manifest(element)
+        if manifest is not None and manifest.sha256 != self._file_digest(name):
+            yield f"{name}: SHA-256 differs from {element.manifest_name}"
+
+    def _check(self, record: bytes, where: str) -> Iterator[str | TaggedOutput]:
+        try:
+            example = deserialize(record)
+        except ValueError as error:
+            yield f"{where}: {error}"
+            return
+        yield TaggedOutput(KEYS, (splits.key_hash(example.key), (where, example.key)))
+        for label in example.labels:
+            if not 0 <= label < len(self._dataset.class_names):
+                yield f"{where}: label {label} of {len(self._dataset.class_names)} classes"
+        try:
+            checked: Any = self._images.check(example.image)
+        except Rejected as error:
+            yield f"{where}: image {error.reason.value} {error.detail}".rstrip()
+        else:
+            if checked.encoded is not None:
+                yield f"{where}: readers differ on this image (format, alpha, CMYK or orientation)"
+
+    def _manifest(self, shard: Shard) -> Manifest | None:
+        return shards.read_manifest(self._dataset.folder, shard)
+
+    def _file_digest(self, name: str) -> str:
+        with storage.open_binary(storage.join(self._dataset.folder, name)) as file:
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):
+                digest.update(block)
+            return digest.hexdigest()
