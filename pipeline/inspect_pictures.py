@@ -13,8 +13,8 @@ import tensorflow as tf
 import vit_keras
 from pipeline.errors import UserError
 from pipeline.evaluation.attention_picture import draw_attention
-from pipeline.evaluation.plots import save
 from pipeline.model_pictures import distance_figure, weight_figures
+from pipeline.rendering import save
 from pipeline.serving.loading import Export, open_export
 from vit_keras import VisionTransformer
 

@@ -12,7 +12,7 @@ import PIL.ImageFilter
 from matplotlib.figure import Figure
 
 import vit_keras
-from pipeline.evaluation.plots import save
+from pipeline.rendering import save
 
 ENLARGED_SIDE = 160
 """Shown size of small images, in pixels."""

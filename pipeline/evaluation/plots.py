@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pipeline.evaluation.analysis import Calibration
 from pipeline.evaluation.table import NAMES
+from pipeline.rendering import save
 
-DPI = 120
 READABLE_CLASSES = 60
 
 
@@ -78,9 +77,3 @@ def plot_calibration(result: Calibration, path: Path) -> None:
     axes.legend(loc="upper left")
     axes.grid(alpha=0.3)
     save(figure, path)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write `figure` as PNG; the same figure gives the same bytes."""
-    FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})

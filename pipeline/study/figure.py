@@ -9,7 +9,7 @@ import matplotlib.axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from pipeline.evaluation.plots import save
+from pipeline.rendering import save
 from pipeline.study.pareto import pareto_front
 from pipeline.study.results import MemberResult, mean_score, points
 

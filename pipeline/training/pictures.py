@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 SMALLEST_TILE = 96  # pixels: room for a class name
@@ -42,10 +40,3 @@ def labelled_images(
             name = class_names[labels[index]][:SHOWN_NAME]
             draw.text((left + 2, top + height * factor + 1), name, fill="black")
     return np.asarray(canvas)
-
-
-def rasterised(figure: Figure) -> np.ndarray:
-    """The pixels of a figure."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]

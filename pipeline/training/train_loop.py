@@ -12,13 +12,14 @@ from pipeline.config import PretrainConfig
 from pipeline.errors import TrainingDiverged
 from pipeline.evaluation.plots import confusion_figure
 from pipeline.model_pictures import weight_figures
+from pipeline.rendering import rasterised
 from pipeline.training.best_checkpoint import BestCheckpoint
 from pipeline.training.checkpoint import Checkpointer
 from pipeline.training.compute_meter import ComputeMeter
 from pipeline.training.confusion import Confusions
 from pipeline.training.evaluate import Evaluation
 from pipeline.training.metrics_log import DEVICE_HOURS, MetricsLog
-from pipeline.training.pictures import labelled_images, rasterised
+from pipeline.training.pictures import labelled_images
 from pipeline.training.profile_window import ProfileWindow
 from pipeline.training.progress import Progress
 from pipeline.training.step_loop import StepLoop, make_step_loop
