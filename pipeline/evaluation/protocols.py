@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +15,7 @@ from pipeline.evaluation.config import FewShotConfig, KnnConfig, LinearProbeConf
 from pipeline.evaluation.feature_set import FeatureSet, TaskFeatures
 from pipeline.evaluation.few_shot import LeastSquares, draw_shots, take_shots
 from pipeline.evaluation.scores import Hits, Score, accuracy, count_hits, score
+from pipeline.training.progress import Progress
 
 Classifier = Callable[[np.ndarray], np.ndarray]
 """Features `[examples, width]` to classes, int `[examples]`."""
@@ -57,15 +60,21 @@ def linear_probe(task: TaskFeatures, config: LinearProbeConfig) -> Outcome:
     standardise = _standardiser(fit)
     inputs, held_out = (standardise.transform(part.features) for part in (fit, validation))
     accuracies = {}
-    for c in config.c:
-        predicted = _regression(c, config).fit(inputs, fit.labels).predict(held_out)
-        accuracies[c] = accuracy(predicted, validation.labels)
-    c = max(config.c, key=lambda c: (accuracies[c], -c))  # of equals, the strongest penalty
-    train = task.final()
-    standardise = _standardiser(train)
-    final = _regression(c, config).fit(standardise.transform(train.features), train.labels)
+    progress = Progress("linear probe", len(config.c) + 1)
+    with _unconverged_is_counted():
+        path = _regression(config, warm_start=True)  # from the last penalty: fewer iterations
+        for c in sorted(config.c):
+            predicted = path.set_params(C=c).fit(inputs, fit.labels).predict(held_out)
+            accuracies[c] = accuracy(predicted, validation.labels)
+            progress.update(len(accuracies), f"c {c:g}: {100 * accuracies[c]:.1f} % on validation")
+        c = max(config.c, key=lambda c: (accuracies[c], -c))  # of equals, the strongest penalty
+        train = task.final()
+        standardise = _standardiser(train)
+        final = _regression(config, C=c).fit(standardise.transform(train.features), train.labels)
+    progress.update(len(config.c) + 1, f"c {c:g} on all training images")
+    progress.close()
     classifier = make_pipeline(standardise, final)
-    chosen = {"c": c, "validation": accuracies[c]}
+    chosen = {"c": c, "validation": accuracies[c], "iterations": int(final.n_iter_.max())}
     result, predictions = _judge(task, [classifier.predict], chosen)
     confidences = classifier.predict_proba(task.test.features).max(axis=1)
     return Outcome({"linear_probe": result}, predictions, task.test.labels, confidences)
@@ -136,7 +145,17 @@ def _standardiser(train: FeatureSet) -> Any:
     return make_pipeline(*steps).fit(np.asarray(train.features, np.float64))
 
 
-def _regression(c: float, config: LinearProbeConfig) -> Any:
+def _regression(config: LinearProbeConfig, **options: Any) -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=c, max_iter=config.max_iterations)
+    return LogisticRegression(max_iter=config.max_iterations, **options)
+
+
+@contextlib.contextmanager
+def _unconverged_is_counted() -> Iterator[None]:
+    """The report has the iterations; the warning would be several lines for each penalty."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield

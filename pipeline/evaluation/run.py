@@ -98,6 +98,7 @@ def evaluate_task(
         for protocol, by_learner in outcomes.items()
     }
     result |= _circumstances(config, subject, task, counts)
+    result["notes"] += _unconverged(config, outcomes)
     result["seconds"] = round(time.monotonic() - started, 1)
     of_model = {protocol: by_learner["model"] for protocol, by_learner in outcomes.items()}
     write_report(output, config.attention_images, subject, task, result, of_model)
@@ -233,3 +234,14 @@ def _notes(config: TransferConfig, task: Task, counts: np.ndarray | None) -> lis
                 f"{names}{more}"
             )
     return notes
+
+
+def _unconverged(config: TransferConfig, outcomes: Outcomes) -> list[str]:
+    limit = config.linear_probe.max_iterations
+    return [
+        f"linear probe of {name}: not converged after {limit:,} iterations, "
+        "--linear_probe.max_iterations allows more"
+        for name, outcome in outcomes.get("linear_probe", {}).items()
+        for score in outcome.scores.values()
+        if score.chosen["iterations"] >= limit
+    ]

@@ -38,6 +38,12 @@ def test_linear_probe_is_the_best_on_validation_refitted_on_everything(task):
     assert score.mean == pytest.approx(np.mean(outcome.predictions == task.test.labels))
 
 
+def test_a_linear_probe_that_is_cut_short_says_so_without_a_warning(task, recwarn):
+    config = LinearProbeConfig(c=[1e2], max_iterations=3)
+    assert linear_probe(task, config).scores["linear_probe"].chosen["iterations"] == 3
+    assert not [warning for warning in recwarn if "converge" in str(warning.message)]
+
+
 def test_linear_probe_in_the_span_of_few_wide_examples_is_the_same_problem():
     config = LinearProbeConfig(c=[0.01])
     wide = TaskFeatures(CLASSES, clusters(40, 90, 1), clusters(300, 90, 2), VALIDATION_WIDE, 0)

@@ -128,6 +128,14 @@ def test_again_gives_the_same_numbers_from_the_cache_without_the_model(
     assert without_time(again) == without_time(first)
 
 
+def test_a_probe_that_did_not_converge_is_noted(inputs, report, tmp_path):
+    short = config(inputs, tmp_path, protocols=["linear_probe"], baselines=[], attention_images=0)
+    short.cache = str(report[0] / "features")
+    short.linear_probe.max_iterations = 2
+    (note,) = run_transfer(short)["notes"]
+    assert note.startswith("linear probe of model: not converged after 2 iterations")
+
+
 def test_again_without_the_cache_gives_the_same_numbers(inputs, report, tmp_path):
     again = run_transfer(config(inputs, tmp_path, batch_size=7, attention_images=0))
     for name, by_shots in report[1]["few_shot"].items():
