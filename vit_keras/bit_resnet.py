@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from vit_keras.image_classifier import ImageClassifier
+from vit_keras.image_classifier import ImageClassifier, check_at_least
 from vit_keras.layers.normalization import group_norm
 from vit_keras.layers.preactivation_unit import (
     BIT_CONV,
@@ -65,6 +65,7 @@ class BiTResNet(ImageClassifier):
             **kwargs,
         )
         self.units = tuple(units)
+        check_at_least(1, stages=len(self.units), units=min(self.units, default=None))
         self.width_factor = width_factor
         convolutions: tuple[Mixer, ...] = tuple("conv" for _ in self.units)
         self.mixers = convolutions if mixers is None else tuple(mixers)

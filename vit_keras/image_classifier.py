@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import keras
@@ -39,8 +41,7 @@ class ImageClassifier(keras.Model):
         self.image_size = as_pair(image_size)
         self.num_classes = num_classes
         self.head_bias_init = head_bias_init
-        if num_classes is not None and num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1, or None; got {num_classes}.")
+        check_at_least(1, num_classes=num_classes)
 
     def finish(self) -> None:
         """Make the head, and the weights: the image size is known, so no call need be awaited."""
@@ -125,13 +126,27 @@ class ImageClassifier(keras.Model):
         }
 
 
-def as_pair(size: int | tuple[int, int] | list[int]) -> tuple[int, int]:
+def as_pair(size: int | Sequence[int]) -> tuple[int, int]:
     """(height, width) from one number or two.
 
     Raises:
         ValueError: not one or two positive integers.
     """
-    sides = (size, size) if isinstance(size, int) else tuple(size)
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise ValueError(f"image_size must be a number of pixels, or (height, width); got {size}.")
-    return sides[0], sides[1]
+    sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    if len(sides) != 2 or not all(isinstance(side, Integral) and int(side) > 0 for side in sides):
+        raise ValueError(
+            f"image_size must be a number of pixels, or (height, width); got {size!r}."
+        )
+    return int(sides[0]), int(sides[1])
+
+
+def check_at_least(minimum: int, **numbers: Any) -> None:
+    """Raise a ValueError that names the argument unless each is an integer of at least `minimum`.
+
+    None is passed over: an argument that was not given.
+    """
+    for argument, number in numbers.items():
+        if number is not None and (not isinstance(number, Integral) or number < minimum):
+            raise ValueError(
+                f"{argument} must be an integer of at least {minimum}; got {number!r}."
+            )

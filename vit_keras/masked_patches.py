@@ -64,12 +64,10 @@ class MaskedPatchModel(keras.Model):
         self.vit = vit
         self.target = target
         self.corrupted_share = corrupted_share
-        rows, columns = vit.grid_size
-        self.patch_pixels = (vit.image_size[0] // rows, vit.image_size[1] // columns)
-        if target == "downsampled" and any(side % DOWNSAMPLED_SIDE for side in self.patch_pixels):
+        if target == "downsampled" and vit.patch_pixels % DOWNSAMPLED_SIDE:
             raise ValueError(
                 f"target 'downsampled' needs patches of a multiple of {DOWNSAMPLED_SIDE} pixels; "
-                f"got {self.patch_pixels}."
+                f"got {vit.patch_pixels}."
             )
         self.prediction = keras.layers.Dense(
             self._num_values(), name="prediction", dtype=self.variable_dtype
@@ -78,11 +76,10 @@ class MaskedPatchModel(keras.Model):
         self.build((None, *vit.image_size, 3))
 
     def _num_values(self) -> int:
-        height, width = self.patch_pixels
         values = {
             "mean_color": NUM_COLORS,
             "downsampled": DOWNSAMPLED_SIDE**2 * NUM_COLORS,
-            "pixels": height * width * 3,
+            "pixels": self.vit.patch_pixels**2 * 3,
         }
         if self.target not in values:
             raise ValueError(f"target must be one of {', '.join(values)}; got {self.target!r}.")
@@ -156,15 +153,15 @@ class MaskedPatchModel(keras.Model):
             "mean_color": `[batch, patches]` int32 below 512. "downsampled": `[batch, patches, 16]`
             int32 below 512. "pixels": `[batch, patches, pixels·3]` float32.
         """
-        (rows, columns), (height, width) = self.vit.grid_size, self.patch_pixels
-        x = ops.cast(images, "float32")[:, : rows * height, : columns * width]
-        x = ops.transpose(ops.reshape(x, (-1, rows, height, columns, width, 3)), (0, 1, 3, 2, 4, 5))
+        (rows, columns), patch = self.vit.grid_size, self.vit.patch_pixels
+        x = ops.reshape(ops.cast(images, "float32"), (-1, rows, patch, columns, patch, 3))
+        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
         if self.target == "pixels":
-            return ops.reshape(x, (-1, rows * columns, height * width * 3))
+            return ops.reshape(x, (-1, rows * columns, patch * patch * 3))
         if self.target == "mean_color":
             return _color(ops.reshape(ops.mean(x, axis=(3, 4)), (-1, rows * columns, 3)))
         side = DOWNSAMPLED_SIDE
-        x = ops.reshape(x, (-1, rows * columns, side, height // side, side, width // side, 3))
+        x = ops.reshape(x, (-1, rows * columns, side, patch // side, side, patch // side, 3))
         return _color(ops.reshape(ops.mean(x, axis=(3, 5)), (-1, rows * columns, side**2, 3)))
 
     def loss_per_image(self, images: Any, training: bool | None = True, seeds: Any = None) -> Any:

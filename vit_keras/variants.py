@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -100,11 +101,29 @@ def parse_variant(name: str) -> Variant:
         return Variant("bit", _bit_arguments(name, match))
     if match := _VIT_NAME.fullmatch(name):
         return Variant("vit", _vit_arguments(name, match))
+    close = difflib.get_close_matches(name.lower(), _names_by_lower_case(), n=1)
+    hint = f"; did you mean {_names_by_lower_case()[close[0]]}?" if close else "."
     raise ValueError(
         f"Unknown variant {name!r}: expected SIZE/PATCH such as B/16 (SIZE one of "
         f"{', '.join(ENCODER_SIZES)}), a hybrid such as R50+B/16, Axial-B/32, BiT-R50x1, "
-        f"{' or '.join(ATTENTION_RESNETS)}."
+        f"{' or '.join(ATTENTION_RESNETS)}{hint}"
     )
+
+
+def _names_by_lower_case() -> dict[str, str]:
+    """Names of the literature, to find the one that was meant."""
+    names = [
+        *(
+            f"{prefix}{size}/{patch}"
+            for prefix in ("", "Axial-")
+            for size in ENCODER_SIZES
+            for patch in (14, 16, 32)
+        ),
+        *(f"{stem}+{size}/{patch}" for stem, patch in HYBRID_STEMS for size in ENCODER_SIZES),
+        *(f"BiT-{depth}x{factor}" for depth in RESNET_UNITS for factor in (1, 2, 3, 4)),
+        *ATTENTION_RESNETS,
+    ]
+    return {name.lower(): name for name in names}
 
 
 def _bit_arguments(name: str, match: re.Match[str]) -> dict[str, Any]:

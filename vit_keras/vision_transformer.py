@@ -8,7 +8,7 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
-from vit_keras.image_classifier import ImageClassifier
+from vit_keras.image_classifier import ImageClassifier, check_at_least
 from vit_keras.layers.attention_pooling import AttentionPooling
 from vit_keras.layers.axial_block import AxialBlock
 from vit_keras.layers.class_token import PrependTokens
@@ -16,10 +16,10 @@ from vit_keras.layers.dropout import Dropout
 from vit_keras.layers.encoder_block import EncoderBlock
 from vit_keras.layers.noise import fold_in
 from vit_keras.layers.normalization import layer_norm
-from vit_keras.layers.patch_embedding import PatchEmbedding
+from vit_keras.layers.patch_embedding import PatchEmbedding, patch_grid
 from vit_keras.layers.position_embedding import POSITION_EMBEDDINGS
 from vit_keras.layers.relative_position import RelativePositionEmbedding
-from vit_keras.layers.resnet_stem import ResNetStem
+from vit_keras.layers.resnet_stem import ResNetStem, num_halvings
 
 Classifier = Literal["token", "gap", "map"]
 PositionEmbedding = Literal["learned_1d", "learned_2d", "sincos_2d", "relative", "none"]
@@ -33,7 +33,7 @@ class VisionTransformer(ImageClassifier):
     `vit_keras.create_model("B/16", ...)` fills in the sizes of a named variant.
 
     Args:
-        image_size: height and width in pixels, multiples of `patch_size`; one number: both.
+        image_size: height and width in pixels, multiples of the patch in pixels; one number: both.
         patch_size: side of a patch, in pixels, or in cells of the stem's feature map.
         num_layers: encoder blocks.
         width: channels of a token; a multiple of `num_heads`.
@@ -170,6 +170,16 @@ class VisionTransformer(ImageClassifier):
         self.finish()
 
     def _check_choices(self) -> None:
+        check_at_least(
+            1,
+            patch_size=self.patch_size,
+            num_layers=self.num_layers,
+            width=self.width,
+            mlp_dim=self.mlp_dim,
+            num_heads=self.num_heads,
+            representation_size=self.representation_size,
+        )
+        check_at_least(0, num_registers=self.num_registers)
         for argument, value, choices in (
             ("classifier", self.classifier, ("token", "gap", "map")),
             (
@@ -241,10 +251,13 @@ class VisionTransformer(ImageClassifier):
     @property
     def grid_size(self) -> tuple[int, int]:
         """Rows and columns of patches."""
-        shape: tuple[int | None, ...] = (None, *self.image_size, 3)
-        if self.stem is not None:
-            shape = self.stem.compute_output_shape(shape)
-        return self.patch_embedding.grid(shape[1:3])
+        return patch_grid(self.image_size, self.patch_pixels)
+
+    @property
+    def patch_pixels(self) -> int:
+        """Side of a patch in pixels of the image: of a hybrid, its total downsampling."""
+        halvings = 0 if self.stem_units is None else num_halvings(self.stem_units)
+        return self.patch_size * 2**halvings
 
     @property
     def num_prefix_tokens(self) -> int:
@@ -281,7 +294,18 @@ class VisionTransformer(ImageClassifier):
         return self.add_positions(self.embed_patches(images), training=training, seeds=seeds)
 
     def embed_patches(self, images: Any) -> Any:
-        """Images to patch embeddings without position, `[batch, rows·columns, width]`."""
+        """Images to patch embeddings without position, `[batch, rows·columns, width]`.
+
+        Raises:
+            ValueError: images of another size than the model's.
+        """
+        # 48×32 pixels have as many patches as 32×48, whose positions they must not be given.
+        if tuple(images.shape[1:]) != (*self.image_size, 3):
+            height, width = self.image_size
+            raise ValueError(
+                f"{self.name} takes images [batch, {height}, {width}, 3]; got "
+                f"{list(images.shape)}. adapt_model makes a copy for another size."
+            )
         x = images if self.stem is None else self.stem(images)
         rows, columns = self.grid_size
         return ops.reshape(self.patch_embedding(x), (-1, rows * columns, self.width))

@@ -182,7 +182,9 @@ def test_grid(variant, size, grid):
     ("name", "message"),
     [
         ("b/16", "did you mean B/16"),
-        ("B16", "SIZE/PATCH"),
+        ("B16", "SIZE/PATCH.*did you mean B/16"),
+        ("bit-r50x1", "did you mean BiT-R50x1"),
+        ("ViT-B/16", "did you mean B/16"),
         ("X/16", "one of mu, Ti"),
         ("R50+B/8", "R50+B/16"),
         ("BiT-R18x1", "R50, R101"),

@@ -42,6 +42,7 @@ ROUND_TRIPS = [("plain", layout) for layout in VIT_LAYOUTS if layout != "big_vis
 ]
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(("name", "layout"), ROUND_TRIPS)
 def test_write_then_read_is_bit_exact(name, layout, tmp_path):
     model, fresh = FAMILY[name](), FAMILY[name]()
@@ -56,6 +57,7 @@ def test_write_then_read_is_bit_exact(name, layout, tmp_path):
         )
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("name", ["plain", "gap", "pre_logits", "hybrid"])
 def test_official_file_gives_the_logits_of_the_numpy_reference(name, tmp_path):
     model = FAMILY[name]()
@@ -64,6 +66,7 @@ def test_official_file_gives_the_logits_of_the_numpy_reference(name, tmp_path):
     np.testing.assert_allclose(logits(model), expected, atol=1e-4)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("name", ["unpositioned_class_token", "map"])
 def test_big_vision_file_gives_the_logits_of_the_numpy_reference(name, tmp_path):
     model = FAMILY[name](
@@ -74,6 +77,7 @@ def test_big_vision_file_gives_the_logits_of_the_numpy_reference(name, tmp_path)
     np.testing.assert_allclose(logits(model), expected, atol=1e-4)
 
 
+@pytest.mark.any_backend
 def test_bit_file_gives_the_logits_of_the_numpy_reference(tmp_path):
     model = tiny_bit(units=(2, 1, 1))
     vit_keras.save_weights(model, tmp_path / "w.npz", "bit")
@@ -81,6 +85,7 @@ def test_bit_file_gives_the_logits_of_the_numpy_reference(tmp_path):
     np.testing.assert_allclose(logits(model), expected, atol=1e-4 * max(1, np.abs(expected).max()))
 
 
+@pytest.mark.any_backend
 def test_hybrid_at_an_odd_size_pads_as_the_reference(tmp_path):
     model = FAMILY["hybrid"](image_size=(40, 56))
     vit_keras.save_weights(model, tmp_path / "w.npz", "official")
@@ -238,6 +243,63 @@ def test_other_files_are_refused(tmp_path):
         vit_keras.save_weights(tiny_vit(), tmp_path / "x.bin", "official")
     with pytest.raises(ValueError, match="not for bit"):
         vit_keras.save_weights(tiny_bit(), tmp_path / "x.npz", "official")
+
+
+def test_damaged_files_are_named(tmp_path):
+    for name in ("torn.npz", "torn.safetensors"):
+        path = file_for(tmp_path, "timm").with_name(name)
+        path.write_bytes(b"PK\x03\x04 and no more")
+        with pytest.raises(ValueError, match=f"{name} is no readable"):
+            vit_keras.load_weights(tiny_vit(), path)
+    with pytest.raises(FileNotFoundError):
+        vit_keras.load_weights(tiny_vit(), tmp_path / "none.npz")
+
+
+def test_a_file_that_does_not_tell_its_sizes_is_named(tmp_path):
+    vit_keras.save_weights(tiny_vit(image_size=32), tmp_path / "w.npz", "official")
+    arrays = dict(np.load(tmp_path / "w.npz"))
+    np.savez(tmp_path / "flat.npz", **{**arrays, "embedding/kernel": np.zeros((3, 4))})
+    with pytest.raises(ValueError, match=r"flat.npz: embedding/kernel has shape \(3, 4\)"):
+        vit_keras.from_pretrained(tmp_path / "flat.npz")
+    headless = {k: a for k, a in arrays.items() if "query/kernel" not in k}
+    np.savez(tmp_path / "headless.npz", **headless)
+    with pytest.raises(ValueError, match=r"headless.npz: no array is named .*query/kernel"):
+        vit_keras.from_pretrained(tmp_path / "headless.npz")
+
+
+def test_file_without_positions_needs_their_kind_and_the_image_size(tmp_path):
+    model = FAMILY["sincos_2d"]()
+    vit_keras.save_weights(model, tmp_path / "w.npz", "big_vision")
+    with pytest.raises(ValueError, match="give position_embedding, one of sincos_2d, none"):
+        vit_keras.from_pretrained(tmp_path / "w.npz", image_size=(32, 48))
+    with pytest.raises(ValueError, match="give image_size"):
+        vit_keras.from_pretrained(tmp_path / "w.npz", position_embedding="sincos_2d")
+    again = vit_keras.from_pretrained(
+        tmp_path / "w.npz", position_embedding="sincos_2d", image_size=(32, 48)
+    )
+    np.testing.assert_array_equal(logits(again), logits(model))
+
+
+def test_bare_vit_model_of_hugging_face_is_read(tmp_path):
+    """ViTModel names its arrays without "vit.", and has a pooler in place of a head."""
+    path = file_for(tmp_path, "hugging_face")
+    model = tiny_vit(image_size=32, num_classes=None, representation_size=32)
+    vit_keras.save_weights(model, path, "hugging_face")
+    from safetensors.numpy import load_file, save_file
+
+    arrays = {key.removeprefix("vit."): array for key, array in load_file(path).items()}
+    assert arrays["pooler.dense.weight"].shape == (32, 32)
+    save_file(arrays, path)
+    images = some_images(size=(32, 32))
+    bare = vit_keras.from_pretrained(path, num_heads=4)
+    np.testing.assert_array_equal(logits(bare, images), logits(model, images))
+    tuned = vit_keras.from_pretrained(path, num_heads=4, num_classes=3)
+    assert tuned.pre_logits is None and logits(tuned, images).shape == (3, 3)
+
+
+def test_unknown_method_of_resampling():
+    with pytest.raises(ValueError, match="bilinear, bicubic; got 'nearest'"):
+        vit_keras.resample_grid(np.zeros((2, 2, 4), np.float32), (3, 3), "nearest")
 
 
 @pytest.mark.parametrize("method", ["bilinear", "bicubic"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 
 import vit_keras
@@ -14,11 +15,13 @@ def randomize(model, seed: int = 0):
     rng = np.random.default_rng(seed)
     for weight in model.trainable_weights:
         scale = 0.2 if len(weight.shape) == 1 else 0.5 / np.sqrt(np.prod(weight.shape[:-1]))
-        weight.assign(weight.numpy() + rng.normal(0, scale, weight.shape).astype(np.float32))
+        value = keras.ops.convert_to_numpy(weight)
+        weight.assign(value + rng.normal(0, scale, value.shape).astype(value.dtype))
     return model
 
 
 def tiny_vit(image_size=(32, 48), num_classes=5, variant="Ti/16", **options):
+    keras.utils.set_random_seed(0)  # the same weights whatever ran before
     options = {**TINY_SIZES, **options}
     model = vit_keras.create_model(
         variant, image_size=image_size, num_classes=num_classes, **options
@@ -27,6 +30,7 @@ def tiny_vit(image_size=(32, 48), num_classes=5, variant="Ti/16", **options):
 
 
 def tiny_bit(image_size=(32, 48), num_classes=5, **options):
+    keras.utils.set_random_seed(0)
     options = {"units": (1, 1), "width_factor": 1, **options}
     return randomize(vit_keras.BiTResNet(image_size=image_size, num_classes=num_classes, **options))
 
@@ -62,8 +66,8 @@ FAMILY = {
     ),
     "bit": tiny_bit,
     "narrow_bit": lambda **k: tiny_bit(width_factor=0.5, **k),
-    "axial_resnet": lambda **k: tiny_bit(mixers=("axial", "axial"), **k),
-    "bottleneck_attention": lambda **k: tiny_bit(mixers=("conv", "attention"), **k),
+    "axial_resnet": lambda **k: tiny_bit(**{"mixers": ("axial", "axial"), **k}),
+    "bottleneck_attention": lambda **k: tiny_bit(**{"mixers": ("conv", "attention"), **k}),
 }
 
 

@@ -92,7 +92,7 @@ class SelfAttention(keras.layers.Layer):
         logits = ops.matmul(query, ops.swapaxes(key, -1, -2))
         if relative is not None:
             logits = logits + relative_logits(query, relative)
-        return ops.softmax(ops.cast(logits, "float32"))  # float32 under mixed precision too
+        return wide_softmax(logits)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
@@ -101,8 +101,15 @@ class SelfAttention(keras.layers.Layer):
         return {**super().get_config(), "num_heads": self.num_heads, "qk_norm": self.qk_norm}
 
 
+def wide_softmax(logits: Any) -> Any:
+    """Softmax over the last axis, in float32 for half-precision logits too."""
+    return ops.softmax(ops.cast(logits, keras.backend.result_type(logits.dtype, "float32")))
+
+
 def check_heads(width: int, num_heads: int) -> None:
     """Raise a ValueError, with the nearest valid width, unless `num_heads` divides `width`."""
+    if num_heads < 1:
+        raise ValueError(f"num_heads must be at least 1; got {num_heads}.")
     if width % num_heads:
         nearest = max(1, round(width / num_heads)) * num_heads
         raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from vit_keras.layers.attention import check_heads
+from vit_keras.layers.attention import check_heads, wide_softmax
 from vit_keras.layers.mlp import Mlp
 from vit_keras.layers.normalization import layer_norm
 
@@ -64,8 +64,8 @@ class AttentionPooling(keras.layers.Layer):
         )
         key_value = ops.reshape(self.key_value(x), (-1, tokens, 2, self.num_heads, head_dim))
         key, value = ops.unstack(key_value, 2, axis=2)
-        logits = ops.cast(ops.einsum("hd,bthd->bht", query, key), "float32")
-        weights = ops.cast(ops.softmax(logits), value.dtype)
+        weights = wide_softmax(ops.einsum("hd,bthd->bht", query, key))
+        weights = ops.cast(weights, value.dtype)
         pooled = ops.einsum("bht,bthd->bhd", weights, value)
         pooled = self.out(ops.reshape(pooled, (-1, width)))
         return pooled + self.mlp(self.norm(pooled))

@@ -31,7 +31,7 @@ class PatchEmbedding(keras.layers.Layer):
         self.width = width
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        self.grid(input_shape[1:3])
+        patch_grid(input_shape[1:3], self.patch_size)
         channels = input_shape[-1]
         self.kernel = self.add_weight(
             shape=(self.patch_size, self.patch_size, channels, self.width),
@@ -40,21 +40,8 @@ class PatchEmbedding(keras.layers.Layer):
         )
         self.bias = self.add_weight(shape=(self.width,), initializer="zeros", name="bias")
 
-    def grid(self, size: tuple[int | None, ...]) -> tuple[int, int]:
-        """Rows and columns of patches in an input of `size` (height, width) pixels."""
-        patch = self.patch_size
-        if any(side is None or side <= 0 or side % patch for side in size):
-            nearest = tuple(max(1, round((side or patch) / patch)) * patch for side in size)
-            raise ValueError(
-                f"image size {tuple(size)} is not a multiple of the patch size {patch}; the "
-                f"nearest that is: {nearest}."
-            )
-        height, width = size
-        assert height is not None and width is not None
-        return height // patch, width // patch
-
     def call(self, images: Any) -> Any:
-        rows, columns = self.grid(images.shape[1:3])
+        rows, columns = patch_grid(images.shape[1:3], self.patch_size)
         patch, channels = self.patch_size, images.shape[-1]
         # One matrix product over flattened patches: measured faster than a strided convolution.
         x = ops.reshape(images, (-1, rows, patch, columns, patch, channels))
@@ -65,8 +52,27 @@ class PatchEmbedding(keras.layers.Layer):
         return ops.matmul(x, kernel) + self.bias
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return (input_shape[0], *self.grid(input_shape[1:3]), self.width)
+        return (input_shape[0], *patch_grid(input_shape[1:3], self.patch_size), self.width)
 
     def get_config(self) -> dict[str, Any]:
         config = {"patch_size": self.patch_size, "width": self.width}
         return {**super().get_config(), **config}
+
+
+def patch_grid(size: tuple[int | None, ...], patch_size: int) -> tuple[int, int]:
+    """Rows and columns of patches in an image of `size` (height, width) pixels.
+
+    Raises:
+        ValueError: a side is no multiple of `patch_size`; the message gives the nearest that is.
+    """
+    if any(side is None or side <= 0 or side % patch_size for side in size):
+        nearest = tuple(
+            max(1, round((side or patch_size) / patch_size)) * patch_size for side in size
+        )
+        raise ValueError(
+            f"image size {tuple(size)} is not a multiple of the patch size {patch_size}; the "
+            f"nearest that is: {nearest}."
+        )
+    height, width = size
+    assert height is not None and width is not None
+    return height // patch_size, width // patch_size

@@ -56,8 +56,16 @@ def relative_logits(query: Any, embedding: Any) -> Any:
 
     Returns:
         `[batch, heads, tokens, tokens]`: entry (q, k) is query q · embedding of offset q - k.
+
+    Raises:
+        ValueError: embeddings for another number of tokens.
     """
     heads, tokens = query.shape[1:3]
+    if embedding.shape[0] != 2 * tokens - 1:
+        raise ValueError(
+            f"relative positions of {(embedding.shape[0] + 1) // 2} tokens met {tokens}: a model "
+            "that has them takes images of the size it was built for alone."
+        )
     by_offset = ops.matmul(query, ops.transpose(ops.flip(embedding, axis=0)))
     # Row q needs columns tokens-1-q to 2·tokens-2-q. In a flat copy whose rows are one entry
     # longer than the stride it is then read with, each row starts one entry earlier than the last.

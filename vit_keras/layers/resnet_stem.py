@@ -125,7 +125,7 @@ class ResNetStem(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         shape = input_shape
-        for _ in range(2 + max(0, len(self.units) - 1)):
+        for _ in range(num_halvings(self.units)):
             shape = halved(shape)
         widest = 2 ** (len(self.units) - 1) * BOTTLENECK if self.units else 1
         return (*shape[:3], self.channels * widest)
@@ -133,6 +133,11 @@ class ResNetStem(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         config = {"units": list(self.units), "width_factor": self.width_factor}
         return {**super().get_config(), **config}
+
+
+def num_halvings(units: Sequence[int]) -> int:
+    """How often a stem of `units` per stage halves each side: twice in its root, then per stage."""
+    return 2 + max(0, len(units) - 1)
 
 
 def halved(shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

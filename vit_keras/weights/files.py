@@ -97,9 +97,8 @@ def weights_from(
 
 
 def _is_head(key: str) -> bool:
-    return key.startswith(("head/", "pre_logits/", "resnet/head/", "head.", "classifier.")) or (
-        key.startswith("pre_logits.")
-    )
+    heads = ("head/", "pre_logits/", "resnet/head/", "head.", "pre_logits.", "classifier.")
+    return key.startswith((*heads, "vit.pooler."))
 
 
 def assign(model: ImageClassifier, weights: Arrays) -> None:
@@ -186,20 +185,27 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[str, Arrays]:
         FileNotFoundError: no such file.
     """
     path = Path(path)
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    elif path.suffix == ".safetensors":
-        arrays = _safetensors().load_file(str(path))
-    else:
+    readers = {".npz": _read_npz, ".safetensors": lambda p: _safetensors().load_file(str(p))}
+    if path.suffix not in readers:
         raise ValueError(f"{path}: weights are read from .npz and .safetensors files alone.")
+    try:
+        arrays = readers[path.suffix](path)
+    except (FileNotFoundError, ModuleNotFoundError):
+        raise
+    except Exception as error:  # each format has errors of its own for a damaged file
+        raise ValueError(f"{path} is no readable {path.suffix} file: {error}") from error
     return _normalise(arrays, path)
+
+
+def _read_npz(path: Path) -> Arrays:
+    with np.load(path, allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}
 
 
 def _normalise(arrays: Arrays, source: object) -> tuple[str, Arrays]:
     if "resnet/root_block/standardized_conv2d/kernel" in arrays:
         return "bit", arrays
-    if any(key.startswith(("vit.", "bit.")) for key in arrays):
+    if any(key.startswith(("vit.", "bit.", "embeddings.cls_token")) for key in arrays):
         return "hugging_face", normalise_hugging_face(arrays)
     if "patch_embed.proj.weight" in arrays or "stem.conv.weight" in arrays:
         return "timm", arrays

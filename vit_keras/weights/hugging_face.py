@@ -1,4 +1,5 @@
-"""Layout of Hugging Face's state dicts: ViTForImageClassification, BitForImageClassification."""
+"""Layout of Hugging Face's state dicts: ViTForImageClassification, ViTModel and
+BitForImageClassification."""
 
 from __future__ import annotations
 
@@ -27,10 +28,14 @@ def hugging_face_rules(model: VisionTransformer | BiTResNet) -> list[Rule]:
 
 
 def normalise_hugging_face(arrays: Arrays) -> Arrays:
-    """Give arrays that transformers 5 named the names that files on the Hub have."""
+    """Give arrays that transformers 5 named the names that files on the Hub have.
+
+    Those of a bare ViTModel, which has no head, get the prefix that they have beside a head.
+    """
+    prefix = "vit." if "embeddings.cls_token" in arrays else ""
     renamed = {}
     for key, array in arrays.items():
-        old_name = key
+        old_name = prefix + key
         for pattern, replacement in _NEW_NAMES:
             old_name = pattern.sub(replacement, old_name)
         renamed[old_name] = array
@@ -73,6 +78,9 @@ def _vit_rules(model: VisionTransformer) -> list[Rule]:
     rules += norm("encoder_norm", "vit.layernorm")
     if model.head is not None:
         rules += dense("head", "classifier")
+    elif model.pre_logits is not None:
+        # ViTModel's pooler: a tanh layer over the class token. Beside a head there is none.
+        rules += dense("pre_logits", "vit.pooler.dense")
     return rules
 
 

@@ -10,16 +10,23 @@ from typing import Any
 
 from vit_keras.bit_resnet import BiTResNet
 from vit_keras.image_classifier import ImageClassifier
+from vit_keras.layers.resnet_stem import num_halvings
 from vit_keras.layers.resnet_width import BASE_CHANNELS
 from vit_keras.variants import ENCODER_SIZES
 from vit_keras.vision_transformer import VisionTransformer
 from vit_keras.weights.rules import Arrays
 
+_WITHOUT_ARRAYS = ("sincos_2d", "none")  # position embeddings that have no weights
+
 BIT_IMAGE_SIZE = 224  # a ResNet's weights tell no image size, and take any
 
 
 def infer_model(
-    layout: str, arrays: Arrays, source: object, overrides: dict[str, Any]
+    layout: str,
+    arrays: Arrays,
+    source: object,
+    overrides: dict[str, Any],
+    image_size: int | tuple[int, int] | None,
 ) -> tuple[type[ImageClassifier], dict[str, Any]]:
     """The class and arguments of the model that a checkpoint holds.
 
@@ -28,6 +35,7 @@ def infer_model(
         arrays: as `read_arrays` gives them.
         source: what to call the file in messages.
         overrides: arguments that win over what the arrays say.
+        image_size: what the caller asks for, for a file whose arrays belong to no image size.
 
     Raises:
         ValueError: something is needed that the arrays do not tell; the message names the
@@ -41,13 +49,36 @@ def infer_model(
         "timm": _timm_config,
         "hugging_face": _hugging_face_config,
     }[layout]
-    config = {**reader(arrays, overrides), **overrides}
+    try:
+        config = {**reader(arrays, overrides), **overrides}
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
     if "num_heads" not in config:
         config["num_heads"] = _known_heads(config, source)
-    if "image_size" not in config:
-        config["image_size"] = _image_size(config.pop("num_positions"), config, source)
-    config.pop("num_positions", None)
+    num_positions = config.pop("num_positions", None)
+    if num_positions is None and config.get("position_embedding") not in _WITHOUT_ARRAYS:
+        raise ValueError(
+            f"{source} has no position embedding: give position_embedding, one of "
+            f"{', '.join(_WITHOUT_ARRAYS)}."
+        )
+    if num_positions is not None:
+        config["image_size"] = _image_size(num_positions, config, source)
+    elif image_size is not None:
+        config["image_size"] = image_size
+    else:
+        raise ValueError(f"{source} does not tell the image size: give image_size.")
     return VisionTransformer, config
+
+
+def _shape(arrays: Arrays, pattern: str, axes: int) -> tuple[int, ...]:
+    """Shape of the first array with a name like `pattern`, which has so many axes."""
+    name = next((key for key in arrays if re.fullmatch(pattern, key)), None)
+    if name is None:
+        readable = pattern.replace("\\", "")
+        raise ValueError(f"no array is named {readable}, which would tell the model's sizes.")
+    if arrays[name].ndim != axes:
+        raise ValueError(f"{name} has shape {arrays[name].shape}, but should have {axes} axes.")
+    return arrays[name].shape
 
 
 def _count(keys: Iterable[str], pattern: str) -> int:
@@ -64,16 +95,16 @@ def _units(keys: Iterable[str], pattern: str) -> tuple[int, ...]:
 
 
 def _official_config(arrays: Arrays, overrides: dict[str, Any]) -> dict[str, Any]:
-    block = "Transformer/encoderblock_0"
-    attention = next(k for k in arrays if re.match(rf"{block}/Multi.*/query/kernel", k))
-    mlp = next(k for k in arrays if re.match(rf"{block}/Mlp.*/Dense_0/kernel", k))
-    patch, _, _, width = arrays["embedding/kernel"].shape
-    config = {
+    block = r"Transformer/encoderblock_\d+"
+    _, num_heads, _ = _shape(arrays, f"{block}/MultiHead.*/query/kernel", 3)
+    _, mlp_dim = _shape(arrays, f"{block}/MlpBlock.*/Dense_0/kernel", 2)
+    patch, _, _, width = _shape(arrays, "embedding/kernel", 4)
+    config: dict[str, Any] = {
         "patch_size": patch,
         "width": width,
         "num_layers": _count(arrays, r"Transformer/encoderblock_(\d+)/"),
-        "num_heads": arrays[attention].shape[1],
-        "mlp_dim": arrays[mlp].shape[1],
+        "num_heads": num_heads,
+        "mlp_dim": mlp_dim,
         "num_classes": _length(arrays, "head/bias"),
         "representation_size": _length(arrays, "pre_logits/bias"),
         "stem_units": _units(arrays, r"block(\d+)/unit(\d+)/")
@@ -97,13 +128,14 @@ def _official_config(arrays: Arrays, overrides: dict[str, Any]) -> dict[str, Any
 
 
 def _timm_config(arrays: Arrays, overrides: dict[str, Any]) -> dict[str, Any]:
-    width, _, patch, _ = arrays["patch_embed.proj.weight"].shape
+    width, _, patch, _ = _shape(arrays, r"patch_embed\.proj\.weight", 4)
+    mlp_dim, _ = _shape(arrays, r"blocks\.\d+\.mlp\.fc1\.weight", 2)
     backbone = "patch_embed.backbone."
     config: dict[str, Any] = {
         "patch_size": patch,
         "width": width,
         "num_layers": _count(arrays, r"blocks\.(\d+)\."),
-        "mlp_dim": _length(arrays, "blocks.0.mlp.fc1.bias"),
+        "mlp_dim": mlp_dim,
         "num_classes": _length(arrays, "head.bias"),
         "representation_size": _length(arrays, "pre_logits.fc.bias"),
         "stem_units": _units(arrays, re.escape(backbone) + r"stages\.(\d+)\.blocks\.(\d+)\.")
@@ -133,14 +165,18 @@ def _timm_config(arrays: Arrays, overrides: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hugging_face_config(arrays: Arrays, overrides: dict[str, Any]) -> dict[str, Any]:
-    width, _, patch, _ = arrays["vit.embeddings.patch_embeddings.projection.weight"].shape
+    embeddings = r"vit\.embeddings\."
+    width, _, patch, _ = _shape(arrays, rf"{embeddings}patch_embeddings\.projection\.weight", 4)
+    _, positions, _ = _shape(arrays, rf"{embeddings}position_embeddings", 3)
+    mlp_dim, _ = _shape(arrays, r"vit\.encoder\.layer\.\d+\.intermediate\.dense\.weight", 2)
     return {
         "patch_size": patch,
         "width": width,
         "num_layers": _count(arrays, r"vit\.encoder\.layer\.(\d+)\."),
-        "mlp_dim": _length(arrays, "vit.encoder.layer.0.intermediate.dense.bias"),
+        "mlp_dim": mlp_dim,
         "num_classes": _length(arrays, "classifier.bias"),
-        "num_positions": arrays["vit.embeddings.position_embeddings"].shape[1] - 1,
+        "representation_size": _length(arrays, "vit.pooler.dense.bias"),
+        "num_positions": positions - 1,
     }
 
 
@@ -185,7 +221,7 @@ def _image_size(num_positions: int, config: dict[str, Any], source: object) -> t
             "into a model of its image size, then use adapt_model. (A timm file whose class token "
             "has no position needs class_token_positioned=False.)"
         )
-    stride = config["patch_size"]
+    pixels = side * config["patch_size"]
     if config.get("stem_units") is not None:
-        stride *= 4 * 2 ** max(0, len(config["stem_units"]) - 1)
-    return side * stride, side * stride
+        pixels *= 2 ** num_halvings(config["stem_units"])
+    return pixels, pixels

@@ -33,12 +33,14 @@ def from_pretrained(
         path: `.npz` (official, AugReg, big_vision, hybrid, BiT) or `.safetensors` (timm, Hugging
             Face).
         image_size: height and width in pixels; one number: both. The position embedding is
-            resampled. None: the checkpoint's own.
+            resampled. None: the checkpoint's own, which one without learned positions does not
+            tell.
         num_classes: "keep": the checkpoint's head and pre-logits. A number: a new head, zeros, and
             no pre-logits layer, as the paper fine-tunes (section 3.1). None: no head.
         method: how the position embedding is resampled; see `resample_grid`.
         **overrides: arguments of the model that the arrays do not tell (`dropout_rate`, `dtype`,
-            ...). For `.safetensors` of a ViT of no known size: `num_heads`.
+            ...). For `.safetensors` of a ViT of no known size: `num_heads`. Where the file holds no
+            position embedding: `position_embedding`, "sincos_2d" or "none".
 
     Returns:
         A built model with the checkpoint's weights.
@@ -51,7 +53,7 @@ def from_pretrained(
         model = vit_keras.from_pretrained("ViT-B_16.npz", image_size=384, num_classes=100)
     """
     layout, arrays = read_arrays(path)
-    model_class, config = infer_model(layout, arrays, path, overrides)
+    model_class, config = infer_model(layout, arrays, path, overrides, image_size)
     with keras.StatelessScope(initialize_variables=False):  # shapes only
         source = model_class(**config)
     weights = weights_from(source, layout, arrays, path)

@@ -23,7 +23,12 @@ def resample_grid(
 
     Returns:
         `[*size, width]`, of the grid's dtype; the grid itself where the size is the same.
+
+    Raises:
+        ValueError: an unknown method.
     """
+    if method not in _MATRICES:
+        raise ValueError(f"method must be one of {', '.join(_MATRICES)}; got {method!r}.")
     if tuple(grid.shape[:2]) == tuple(size):
         return grid
     rows, columns = (
