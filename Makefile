@@ -3,12 +3,12 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint types unit clean
+.PHONY: demo test lint types unit backends clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m pipeline.pretrain
 
-test: lint types unit
+test: lint types $(VENV)/installed-parity unit backends
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
@@ -20,6 +20,12 @@ types: $(VENV)/installed-test
 unit: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+# vit_keras' forward passes and weights on another backend than TensorFlow. Nothing runs twice, so
+# that compiling without optimisation is quicker.
+backends: $(VENV)/installed-test
+	KERAS_BACKEND=jax JAX_PLATFORMS=cpu XLA_FLAGS=--xla_backend_optimization_level=0 \
+		$(BIN)/python -m pytest -n 2 -m any_backend tests/vit_keras
+
 $(VENV)/installed: setup.cfg
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
@@ -29,6 +35,11 @@ $(VENV)/installed: setup.cfg
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/pip install --quiet --editable ".[test]"
 	touch $@
+
+# Without these packages the tests of parity with PyTorch are skipped, and all others run.
+$(VENV)/installed-parity: $(VENV)/installed-test
+	$(BIN)/pip install --quiet --editable ".[parity]" && touch $@ || \
+		echo "No CPU build of PyTorch: tell pip its index in PIP_EXTRA_INDEX_URL"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
