@@ -2,6 +2,8 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN = $(VENV)/bin
+# without setuptools' banner on editable installations
+PIP = PYTHONWARNINGS=ignore $(BIN)/pip install --quiet
 
 .PHONY: demo test lint types unit backends clean
 
@@ -28,17 +30,17 @@ backends: $(VENV)/installed-test
 
 $(VENV)/installed: setup.cfg
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable .
+	$(PIP) --upgrade pip
+	$(PIP) --editable .
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	$(BIN)/pip install --quiet --editable ".[test]"
+	$(PIP) --editable ".[test]"
 	touch $@
 
 # Without these packages the tests of parity with PyTorch are skipped, and all others run.
 $(VENV)/installed-parity: $(VENV)/installed-test
-	$(BIN)/pip install --quiet --editable ".[parity]" && touch $@ || \
+	$(PIP) --editable ".[parity]" && touch $@ || \
 		echo "No CPU build of PyTorch: tell pip its index in PIP_EXTRA_INDEX_URL"
 
 clean:
