@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.training.checkpoint_writer import CheckpointWriter
 from pipeline.training.train_state import TrainState
 
@@ -98,7 +98,7 @@ class Checkpointer:
         except (AssertionError, ValueError) as error:
             raise UserError(
                 f"checkpoint {path} is of another model or optimiser "
-                f"({' '.join(str(error).split())[:200]}): give the configuration it was made with, "
+                f"({one_line(error)}): give the configuration it was made with, "
                 f"or another workdir"
             ) from error
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from pipeline.config import PretrainConfig
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.training.cluster import Cluster, cluster_of
 from pipeline.training.tpu import local_tpu_devices, tpu_strategy
 
@@ -114,7 +114,7 @@ def _multi_worker_strategy(cluster: Cluster) -> tf.distribute.Strategy:
     except tf.errors.OpError as error:
         raise UserError(
             f"--strategy multi_worker: {cluster} did not start "
-            f"({' '.join(str(error).split())[:300]}): check that the addresses are free and can be "
+            f"({one_line(error)}): check that the addresses are free and can be "
             f"reached from every worker, and that each has an index of its own"
         ) from error
 
