@@ -30,6 +30,7 @@ from pipeline.training.inputs import (
 )
 from pipeline.training.metrics_log import MetricsLog
 from pipeline.training.objectives import build_objective_model
+from pipeline.training.other_workers import end_together, explain_lost_worker
 from pipeline.training.profile_window import ProfileWindow
 from pipeline.training.run_record import run_record
 from pipeline.training.stop_signal import StopSignal
@@ -43,19 +44,22 @@ def run(config: PretrainConfig) -> int:
     """Run every stage that is not finished yet; returns the exit status.
 
     Returns:
-        0 when all is done; 130 after Ctrl-C and 143 after SIGTERM, with a checkpoint saved.
+        0 when all is done; 130 after Ctrl-C and 143 after SIGTERM, with a checkpoint saved. Of
+        several workers, all return the same, at the same time.
 
     Raises:
-        UserError: bad input.
+        UserError: bad input; as its subclasses, what ended the run.
     """
     workdir = Workdir(config.workdir)
     # First the strategy: with several workers TensorFlow takes SIGTERM for itself when it starts.
     strategy = strategies.make_strategy(config)
     chief = strategies.is_chief(strategy)
-    with StopSignal() as stop, workdir.lock() if chief else contextlib.nullcontext():
+    lock = workdir.lock() if chief else contextlib.nullcontext()
+    with StopSignal() as stop, lock, explain_lost_worker(strategy):
         status = _train(config, workdir, strategy, stop)
     if status == 0 and chief:
         _export_and_evaluate(config, workdir)
+    end_together(strategy)
     return status
 
 
