@@ -138,6 +138,15 @@ def test_a_damaged_newest_checkpoint_is_passed_over(plain, capsys):
     assert "ckpt-10 is damaged" in output and "resumed at step 8" in output
 
 
+def test_a_run_whose_list_of_checkpoints_is_lost_goes_on(plain, change, capsys):
+    run(change(plain, steps=8))
+    folder = Path(plain.workdir, "checkpoints")
+    (folder / "checkpoint").write_bytes(b"")
+    assert run(plain) == 0
+    assert "resumed at step 8" in capsys.readouterr().out
+    assert {path.stem for path in folder.glob("*.index")} == {"ckpt-8", "ckpt-10"}  # keep=2
+
+
 def test_all_checkpoints_damaged_is_an_error_not_a_new_start(plain):
     run(plain)
     for path in Path(plain.workdir, "checkpoints").glob("*.data*"):
