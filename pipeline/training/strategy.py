@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from pipeline.config import PretrainConfig
 from pipeline.errors import UserError, one_line
-from pipeline.training.cluster import Cluster, cluster_of
+from pipeline.training.cluster import Cluster, cluster_of, unknown_addresses
 from pipeline.training.tpu import local_tpu_devices, tpu_strategy
 
 BFLOAT16_COMPUTE_CAPABILITY = (8, 0)  # NVIDIA Ampere and later
@@ -102,6 +102,8 @@ def _detect() -> str:
 
 def _multi_worker_strategy(cluster: Cluster) -> tf.distribute.Strategy:
     print(f"cluster   {cluster}; waiting for all to start", flush=True)
+    if unknown := unknown_addresses(cluster):  # no error: a machine may get its name as it starts
+        print(f"warning   no address is known yet for {', '.join(unknown)}", flush=True)
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": list(cluster.workers)}),
         task_type="worker",
