@@ -10,6 +10,7 @@ from pipeline.config import PretrainConfig
 from pipeline.data.class_counts import balancing_weights, cached_class_counts
 from pipeline.data.source import Source, Split, open_source
 from pipeline.disk_full import explain_full_disk
+from pipeline.errors import UserError
 from pipeline.evaluation.config import TransferConfig, TransferData
 from pipeline.evaluation.run import run_transfer
 from pipeline.export import ExportConfig, export_run
@@ -74,6 +75,12 @@ def _train(
     eval_split = source.split(data.eval_split) if data.eval_split else None
     check_batch_sizes(config, train_split, strategy.num_replicas_in_sync)
     total_steps = _total_steps(config, train_split)
+    window = config.log.profile_steps
+    if window and window[1] > total_steps:
+        raise UserError(
+            f"log.profile_steps ends with step {window[1]}, the run with step {total_steps}: "
+            f"choose earlier ones"
+        )
     chief = strategies.is_chief(strategy)
 
     with strategy.scope():
@@ -127,7 +134,6 @@ def _train(
                 start_step=start_step,
             )
         )
-    window = config.log.profile_steps
     loop = TrainLoop(
         config=config,
         strategy=strategy,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import tensorflow as tf
 
 from pipeline.config import PretrainConfig
@@ -111,6 +113,8 @@ def _multi_worker_strategy(cluster: Cluster) -> tf.distribute.Strategy:
         num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},
         rpc_layer="grpc",
     )
+    # Python would heed Ctrl-C only when TensorFlow's wait is over, which may take an hour.
+    previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     except tf.errors.OpError as error:
@@ -119,6 +123,8 @@ def _multi_worker_strategy(cluster: Cluster) -> tf.distribute.Strategy:
             f"({one_line(error)}): check that the addresses are free and can be "
             f"reached from every worker, and that each has an index of its own"
         ) from error
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _has_bfloat16(device: str) -> bool:

@@ -220,6 +220,7 @@ def test_an_option_that_an_architecture_lacks_is_named(config, change):
         ({"data__train_split": "trian"}, "no split trian"),
         ({"data__image_size": 20}, "not a multiple of the patch"),
         ({"model__variant": "Q/8"}, "Q"),
+        ({"log__profile_steps": (9, 11)}, "profile_steps ends with step 11, the run with step 10"),
     ],
 )
 def test_bad_input_is_one_line_that_names_the_culprit(plain, change, fields, message):
