@@ -17,3 +17,20 @@ class TrainingDiverged(UserError):
     """The loss is no longer finite. The last good checkpoint is kept."""
 
     exit_status = 1
+
+
+class InputFailed(UserError):
+    """A training batch could not be read or made. The last good checkpoint is kept."""
+
+    exit_status = 1
+
+
+class WorkerLost(UserError):
+    """Another worker of the run is gone. The last good checkpoint is kept."""
+
+    exit_status = 1
+
+
+def one_line(error: BaseException, length: int = 300) -> str:
+    """The beginning of another library's message, without its line breaks."""
+    return " ".join(str(error).split())[:length]

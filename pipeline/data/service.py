@@ -4,6 +4,9 @@ Every worker of the service reads all records, but decodes only each N-th batch,
 which batches those are follows from its place in the dispatcher's list, not from its speed. The
 batches carry their number, and are put back in order here. So they are the ones that this host
 would have made by itself, bit for bit, and a lost batch is an error.
+
+While a worker is gone, the service gives the batches of the others, which this host has to hold in
+memory; when it is back it begins anew. It may fall behind by BEHIND batches; more is an error.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import tensorflow as tf
 from pipeline.errors import UserError
 
 CONNECT_SECONDS = 20
+BEHIND = 16
 HINT = tf.data.experimental.SHARD_HINT
 
 
@@ -81,21 +85,32 @@ def _in_order(batches: tf.data.Dataset, workers: int) -> tf.data.Dataset:
         ]
         return functools.reduce(tf.data.Dataset.concatenate, places)
 
-    def check(expected: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+    def in_time(arrival: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+        late = tf.debugging.assert_less(
+            tf.abs(batch[0][0] - arrival),
+            tf.constant(workers + BEHIND, tf.int64),
+            "A worker of the tf.data service is gone, or was started again.",
+        )
+        with tf.control_dependencies([late]):
+            return tuple(tf.identity(value) for value in batch)
+
+    def in_turn(expected: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
         number, *values = batch
         right = tf.debugging.assert_equal(
             number,
             expected,
             "The tf.data service left a batch out: data.service_workers is smaller than the number "
-            "of workers, or one of them was started again. Start this run again.",
+            "of workers, or one of them was started again.",
         )
         with tf.control_dependencies([right]):
             return tuple(tf.identity(value) for value in values)
 
-    windows = batches.group_by_window(
-        lambda number, *_: number[0] // workers, sort, window_size=workers
+    windows = (
+        batches.enumerate()
+        .map(in_time)
+        .group_by_window(lambda number, *_: number[0] // workers, sort, window_size=workers)
     )
-    return windows.map(lambda *batch: batch).enumerate().map(check)
+    return windows.map(lambda *batch: batch).enumerate().map(in_turn)
 
 
 def _check_dispatcher(service: str) -> None:

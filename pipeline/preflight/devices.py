@@ -8,7 +8,7 @@ from pipeline.config import PretrainConfig
 from pipeline.errors import UserError
 from pipeline.preflight.check import Check
 from pipeline.preflight.machine import Machine
-from pipeline.training.cluster import Cluster
+from pipeline.training.cluster import Cluster, unknown_addresses
 from pipeline.training.inputs import check_divisible
 from pipeline.training.strategy import policy_on
 from pipeline.training.tpu import local_tpu_devices
@@ -37,7 +37,7 @@ def check_devices(machine: Machine, config: PretrainConfig) -> Check:
 
 def check_workers(cluster: Cluster) -> Check:
     """Whether the names of all workers are known here, and this one's port is free."""
-    unknown = [address for address in cluster.workers if not _resolves(address)]
+    unknown = unknown_addresses(cluster)
     if unknown:
         return Check(
             "workers",
@@ -92,11 +92,3 @@ def check_precision(config: PretrainConfig, device: str) -> Check:
             "precision", "warning", "float32 is slow on a TPU", "--precision bfloat16, or auto"
         )
     return Check("precision", "ok", policy.replace("mixed_", "") + ", weights in float32")
-
-
-def _resolves(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        return bool(socket.getaddrinfo(host, int(port)))
-    except OSError:
-        return False

@@ -12,7 +12,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from pipeline.data.source import REMOTE, Split
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.preflight.check import Check
 from pipeline.preflight.units import gigabytes
 
@@ -37,7 +37,7 @@ def check_split(split: Split) -> Check:
         encoded, _ = split.parse(serialized)
         shape = tf.io.decode_image(encoded, channels=3, expand_animations=False).shape
     except (StopIteration, tf.errors.OpError) as error:
-        reason = " ".join(str(error).split())[:200] or "it has no records"
+        reason = one_line(error) or "it has no records"
         return Check(
             "dataset",
             "error",

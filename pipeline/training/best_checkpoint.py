@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
 from pipeline.training.checkpoint import DAMAGED
-from pipeline.training.checkpoint_writer import CheckpointWriter
+from pipeline.training.checkpoint_writer import CheckpointWriter, checkpoints_in
 from pipeline.training.train_state import TrainState
 
 
@@ -35,7 +35,7 @@ class BestCheckpoint:
         name = "best_" + metric.replace("/", "_")
         self._name = name
         self._writer = CheckpointWriter(state, folder, keep=1) if write else None
-        self.value = _stored_value(tf.train.latest_checkpoint(folder), name)
+        self.value = _stored_value(checkpoints_in(folder), name)
 
     def offer(self, metrics: Mapping[str, float]) -> bool:
         """Save the state if its `metrics` are better than all before; tells whether they are.
@@ -57,10 +57,11 @@ class BestCheckpoint:
             self._writer.wait()
 
 
-def _stored_value(path: str | None, name: str) -> float | None:
-    """The value of `name` in a checkpoint; None without one, or where it is of another metric."""
-    if path is None:
+def _stored_value(paths: Sequence[str], name: str) -> float | None:
+    """The newest one's value of `name`; None without one, or where it is of another metric."""
+    if not paths:
         return None
+    path = paths[-1]
     try:
         reader = tf.train.load_checkpoint(path)
         key = f"{name}/.ATTRIBUTES/VARIABLE_VALUE"

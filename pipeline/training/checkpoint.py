@@ -12,8 +12,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from pipeline.errors import UserError
-from pipeline.training.checkpoint_writer import CheckpointWriter
+from pipeline.errors import UserError, one_line
+from pipeline.training.checkpoint_writer import CheckpointWriter, checkpoints_in, step_of
 from pipeline.training.train_state import TrainState
 
 # TensorFlow's reader turns a short file into an IndexError or RuntimeError of Python's.
@@ -57,7 +57,7 @@ class Checkpointer:
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints that are written, oldest first."""
-        return [_step_of(path) for path in self._paths()]
+        return [step_of(path) for path in checkpoints_in(self._folder)]
 
     def restore(self, step: int | None = None) -> int | None:
         """Restore the newest readable checkpoint, or that of `step`.
@@ -68,14 +68,15 @@ class Checkpointer:
         Raises:
             UserError: all are damaged, none is of `step`, or they are of another model.
         """
-        paths = [path for path in self._paths() if step is None or _step_of(path) == step]
+        paths = checkpoints_in(self._folder)
+        paths = [path for path in paths if step is None or step_of(path) == step]
         if step is not None and not paths:
             raise UserError(
                 f"no checkpoint of step {step} in {self._folder}: there are {self.steps()}"
             )
         for path in reversed(paths):
             if self._restore_path(path):
-                self._current = _step_of(path)
+                self._current = step_of(path)
                 return self._current
         if paths:
             raise UserError(
@@ -83,10 +84,6 @@ class Checkpointer:
                 f"choose another workdir to begin anew"
             )
         return None
-
-    def _paths(self) -> list[str]:
-        found = tf.train.get_checkpoint_state(self._folder)
-        return list(found.all_model_checkpoint_paths) if found else []
 
     def _restore_path(self, path: str) -> bool:
         try:
@@ -98,7 +95,7 @@ class Checkpointer:
         except (AssertionError, ValueError) as error:
             raise UserError(
                 f"checkpoint {path} is of another model or optimiser "
-                f"({' '.join(str(error).split())[:200]}): give the configuration it was made with, "
+                f"({one_line(error)}): give the configuration it was made with, "
                 f"or another workdir"
             ) from error
         return True
@@ -153,7 +150,3 @@ def _copy_weights(state: TrainState, path: str) -> None:
         raise UserError(f"init_from: {path} has another architecture: {'; '.join(wrong[:5])}")
     for average, variable in zip(state.ema, state.variables, strict=False):
         average.assign(variable)
-
-
-def _step_of(path: str) -> int:
-    return int(path.rsplit("-", 1)[1])

@@ -17,6 +17,21 @@ from pipeline.errors import DiskFull
 from pipeline.training.train_state import TrainState
 
 
+def checkpoints_in(folder: str) -> list[str]:
+    """Paths of the checkpoints in `folder`, oldest first; their names end in their step.
+
+    What lies there counts, not TensorFlow's list of it, the file `checkpoint`: without that list
+    a run would begin anew over what is there.
+    """
+    found = tf.io.gfile.glob(posixpath.join(folder, "ckpt-*.index"))
+    return sorted((path.removesuffix(".index") for path in found), key=step_of)
+
+
+def step_of(path: str) -> int:
+    """The step of a checkpoint."""
+    return int(path.rsplit("-", 1)[1])
+
+
 class CheckpointWriter:
     """Saves a state to one folder; one save at a time, each whole or not there."""
 
@@ -24,6 +39,14 @@ class CheckpointWriter:
         """Keep the `keep` newest checkpoints in `folder`, those that are there included."""
         self._copies: list[tuple[tf.Variable, tf.Variable]] = []  # of the state, on the host
         self._checkpoint = state.trackable(self._host_copy)
+        if there := checkpoints_in(folder):
+            tf.compat.v1.train.update_checkpoint_state(  # whose list the manager goes by
+                folder,
+                there[-1],
+                there,
+                all_model_checkpoint_timestamps=[float(step_of(path)) for path in there],
+                last_preserved_timestamp=-1.0,  # all may be deleted in their turn
+            )
         self._manager = tf.train.CheckpointManager(self._checkpoint, folder, max_to_keep=keep)
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None

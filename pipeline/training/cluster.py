@@ -83,6 +83,11 @@ def find_cluster(
     return given or configured or _from_slurm(environment)
 
 
+def unknown_addresses(cluster: Cluster) -> list[str]:
+    """Workers whose names no name server knows here, or not yet."""
+    return [address for address in cluster.workers if not _resolves(address)]
+
+
 def expand_node_list(text: str) -> list[str]:
     """Expand Slurm's list of hosts: `n[1-2,07],m` to n1, n2, n07, m.
 
@@ -147,6 +152,11 @@ def _from_tf_config(text: str) -> Cluster | None:
         )
     _check_index(index, chiefs if kind == "chief" else workers, f"TF_CONFIG's {kind} index")
     addresses = chiefs + workers
+    if "index" not in task and len(addresses) > 1:
+        raise UserError(
+            f"TF_CONFIG has {len(addresses)} workers, but does not say which of them this is: give "
+            f'every one its own "task": {{"type": "worker", "index": 0}}'
+        )
     _check_addresses(addresses, "TF_CONFIG")
     index += len(chiefs) if kind == "worker" else 0
     return Cluster(tuple(addresses), index, "TF_CONFIG")
@@ -216,6 +226,14 @@ def _check_index(index: int, workers: Sequence[str], source: str) -> None:
         raise UserError(
             f"{source} is {index}, with {len(workers)} workers: choose from 0 to {len(workers) - 1}"
         )
+
+
+def _resolves(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        return bool(socket.getaddrinfo(host, int(port)))
+    except OSError:
+        return False
 
 
 def _names_of_this_machine() -> set[str]:

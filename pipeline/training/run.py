@@ -10,6 +10,7 @@ from pipeline.config import PretrainConfig
 from pipeline.data.class_counts import balancing_weights, cached_class_counts
 from pipeline.data.source import Source, Split, open_source
 from pipeline.disk_full import explain_full_disk
+from pipeline.errors import UserError
 from pipeline.evaluation.config import TransferConfig, TransferData
 from pipeline.evaluation.run import run_transfer
 from pipeline.export import ExportConfig, export_run
@@ -30,6 +31,7 @@ from pipeline.training.inputs import (
 )
 from pipeline.training.metrics_log import MetricsLog
 from pipeline.training.objectives import build_objective_model
+from pipeline.training.other_workers import end_together, explain_lost_worker
 from pipeline.training.profile_window import ProfileWindow
 from pipeline.training.run_record import run_record
 from pipeline.training.stop_signal import StopSignal
@@ -43,19 +45,22 @@ def run(config: PretrainConfig) -> int:
     """Run every stage that is not finished yet; returns the exit status.
 
     Returns:
-        0 when all is done; 130 after Ctrl-C and 143 after SIGTERM, with a checkpoint saved.
+        0 when all is done; 130 after Ctrl-C and 143 after SIGTERM, with a checkpoint saved. Of
+        several workers, all return the same, at the same time.
 
     Raises:
-        UserError: bad input.
+        UserError: bad input; as its subclasses, what ended the run.
     """
     workdir = Workdir(config.workdir)
     # First the strategy: with several workers TensorFlow takes SIGTERM for itself when it starts.
     strategy = strategies.make_strategy(config)
     chief = strategies.is_chief(strategy)
-    with StopSignal() as stop, workdir.lock() if chief else contextlib.nullcontext():
+    lock = workdir.lock() if chief else contextlib.nullcontext()
+    with StopSignal() as stop, lock, explain_lost_worker(strategy):
         status = _train(config, workdir, strategy, stop)
     if status == 0 and chief:
         _export_and_evaluate(config, workdir)
+    end_together(strategy)
     return status
 
 
@@ -70,6 +75,12 @@ def _train(
     eval_split = source.split(data.eval_split) if data.eval_split else None
     check_batch_sizes(config, train_split, strategy.num_replicas_in_sync)
     total_steps = _total_steps(config, train_split)
+    window = config.log.profile_steps
+    if window and window[1] > total_steps:
+        raise UserError(
+            f"log.profile_steps ends with step {window[1]}, the run with step {total_steps}: "
+            f"choose earlier ones"
+        )
     chief = strategies.is_chief(strategy)
 
     with strategy.scope():
@@ -123,7 +134,6 @@ def _train(
                 start_step=start_step,
             )
         )
-    window = config.log.profile_steps
     loop = TrainLoop(
         config=config,
         strategy=strategy,

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
-from pipeline.errors import TrainingDiverged
+from pipeline.errors import InputFailed, TrainingDiverged, one_line
 from pipeline.training.loss_scale import FLOOR
 from pipeline.training.step_loop import StepLoop
 from pipeline.training.train_step import Metrics, TrainStep
+
+NOISE = re.compile(
+    r"Graph execution error: .*?<stack traces unavailable> "
+    r"|\{\{.*?\}\}|\[\[.*|\[Op:.*|\[Condition .*|Error in user-defined function .*?Iterator::\S+ "
+)
+"""What TensorFlow's message of a failed input has besides the reason."""
 
 SETTINGS = ("learning_rate", "loss_scale")
 """Metrics of which the last value counts, not the mean."""
@@ -32,9 +39,16 @@ class StepWindow:
         self._untimed = 0  # steps
 
     def run_step(self, batches: Iterator, train_step: TrainStep) -> tuple[tf.Tensor, ...]:
-        """Take a batch and train on it; returns the batch."""
+        """Take a batch and train on it; returns the batch.
+
+        Raises:
+            InputFailed: there is no batch; nothing was trained.
+        """
         started = time.monotonic()
-        batch = next(batches)
+        try:
+            batch = next(batches)
+        except tf.errors.OpError as error:
+            raise InputFailed(_reason(error)) from error
         if self._wait_seconds is not None:
             self._wait_seconds += time.monotonic() - started
         self._pending.append(train_step(*batch))
@@ -42,9 +56,18 @@ class StepWindow:
         return batch
 
     def run_steps(self, batches: Iterator, step_loop: StepLoop, count: int) -> None:
-        """Take `count` batches and train on them."""
+        """Take `count` batches and train on them.
+
+        Raises:
+            InputFailed: there is no batch; how many steps were trained, or begun, is not known.
+        """
         started = time.monotonic()
-        self._pending.append(step_loop(batches, count))
+        try:
+            self._pending.append(step_loop(batches, count))
+        except tf.errors.OpError as error:
+            if "GetNext" not in str(error):  # as all that iterators do
+                raise
+            raise InputFailed(_reason(error)) from error
         self._wait_seconds = None
         self._seconds += time.monotonic() - started
 
@@ -110,3 +133,7 @@ def _rows(metrics: Metrics) -> list[dict[str, float]]:
     """Metrics of one step, or of each of several."""
     columns = [np.atleast_1d(value.numpy()).tolist() for value in metrics.values()]
     return [dict(zip(metrics, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    return NOISE.sub("", one_line(error, 10_000)).strip()[:300]

@@ -31,14 +31,18 @@ class StopSignal:
         """Whether to stop before the step that follows `step` finished ones.
 
         Several workers agree on the step, or the others would wait for the one that stopped. They
-        ask each other every few steps only, for it costs an all-reduce.
+        ask each other every few steps only, for it costs an all-reduce. What one of them received
+        then counts as received by all, so that all end with the same status.
         """
         if strategy.extended._in_multi_worker_mode():
             if step < self._next_agreement:
                 return False
             self._next_agreement = step + STEPS_BETWEEN_AGREEMENTS
-            flag = tf.constant(int(self.received is not None))
-            return int(_sum_over_replicas(strategy, flag)) > 0
+            own = tf.constant([int(self.received == number) for number in SIGNALS])
+            counts = _sum_over_replicas(strategy, own).numpy()
+            if not counts.any():
+                return False
+            self.received = SIGNALS[counts.argmax()]
         return self.received is not None
 
     def __enter__(self) -> StopSignal:
@@ -62,5 +66,5 @@ class StopSignal:
 
 
 @tf.function
-def _sum_over_replicas(strategy: tf.distribute.Strategy, flag: tf.Tensor) -> tf.Tensor:
-    return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: flag), axis=None)
+def _sum_over_replicas(strategy: tf.distribute.Strategy, flags: tf.Tensor) -> tf.Tensor:
+    return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: flags), axis=None)

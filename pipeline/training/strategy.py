@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+
 import tensorflow as tf
 
 from pipeline.config import PretrainConfig
-from pipeline.errors import UserError
-from pipeline.training.cluster import Cluster, cluster_of
+from pipeline.errors import UserError, one_line
+from pipeline.training.cluster import Cluster, cluster_of, unknown_addresses
 from pipeline.training.tpu import local_tpu_devices, tpu_strategy
 
 BFLOAT16_COMPUTE_CAPABILITY = (8, 0)  # NVIDIA Ampere and later
@@ -102,6 +104,8 @@ def _detect() -> str:
 
 def _multi_worker_strategy(cluster: Cluster) -> tf.distribute.Strategy:
     print(f"cluster   {cluster}; waiting for all to start", flush=True)
+    if unknown := unknown_addresses(cluster):  # no error: a machine may get its name as it starts
+        print(f"warning   no address is known yet for {', '.join(unknown)}", flush=True)
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": list(cluster.workers)}),
         task_type="worker",
@@ -109,14 +113,18 @@ def _multi_worker_strategy(cluster: Cluster) -> tf.distribute.Strategy:
         num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},
         rpc_layer="grpc",
     )
+    # Python would heed Ctrl-C only when TensorFlow's wait is over, which may take an hour.
+    previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     except tf.errors.OpError as error:
         raise UserError(
             f"--strategy multi_worker: {cluster} did not start "
-            f"({' '.join(str(error).split())[:300]}): check that the addresses are free and can be "
+            f"({one_line(error)}): check that the addresses are free and can be "
             f"reached from every worker, and that each has an index of its own"
         ) from error
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _has_bfloat16(device: str) -> bool:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import tensorflow as tf
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.preflight.check import raise_first_error
 from pipeline.preflight.software import check_wheel, installed_wheels
 
@@ -70,7 +70,7 @@ def tpu_strategy(
     except Exception as error:
         raise UserError(
             f"--strategy tpu: TPU {tpu!r} did not start ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:300]}): check --tpu, --tpu_zone and --tpu_project, "
+            f"{one_line(error)}): check --tpu, --tpu_zone and --tpu_project, "
             f"and that this TensorFlow ({tf.__version__}) is tensorflow-tpu"
         ) from error
     return tf.distribute.TPUStrategy(resolver)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from pipeline.config import PretrainConfig
-from pipeline.errors import TrainingDiverged
+from pipeline.errors import InputFailed, TrainingDiverged, UserError
 from pipeline.evaluation.plots import confusion_figure
 from pipeline.model_pictures import weight_figures
 from pipeline.rendering import rasterised
@@ -74,6 +74,8 @@ class TrainLoop:
         Raises:
             TrainingDiverged: the loss or the gradient's norm is not finite. The checkpoints are of
                 steps before that.
+            InputFailed: there is no next batch. Without `steps_per_loop` there is a checkpoint of
+                the state as it is.
         """
         start = step = int(self.state.step.numpy())
         if step >= self.total_steps:
@@ -107,13 +109,8 @@ class TrainLoop:
                     window.check()
                     extra["speed/checkpoint_seconds"] = self._save()
             window.check()
-        except TrainingDiverged as error:
-            self.checkpointer.wait()
-            kept = self.checkpointer.steps()
-            raise TrainingDiverged(
-                f"{error}; {f'the checkpoint of step {kept[-1]} is kept' if kept else 'none saved'}"
-                ": try a lower optim.peak_lr, a longer optim.warmup_steps or optim.clip_norm=1"
-            ) from error
+        except (TrainingDiverged, InputFailed) as error:
+            raise self._explained(error, window) from error.__cause__ or error
         finally:
             progress.close()
         self._save()
@@ -121,6 +118,25 @@ class TrainLoop:
         if self.best:
             self.best.wait()
         return step == self.total_steps
+
+    def _explained(self, error: UserError, window: StepWindow) -> UserError:
+        """`error` with its step, what is kept, and the remedy."""
+        found = str(error)
+        remedy = "try a lower optim.peak_lr, a longer optim.warmup_steps or optim.clip_norm=1"
+        if isinstance(error, InputFailed):
+            found = f"no batch after step {int(self.state.step.numpy())}: {error}"
+            if self.config.steps_per_loop == 1:  # otherwise some steps may be half done
+                window.check()
+                self._save()
+            remedy = (
+                "start the workers of data.service that are gone, then this run again"
+                if self.config.data.service
+                else f"try python -m beam_jobs.verify_dataset --input {self.config.data.source}"
+            )
+        self.checkpointer.wait()
+        steps = self.checkpointer.steps()
+        kept = f"the checkpoint of step {steps[-1]} is kept" if steps else "none saved"
+        return type(error)(f"{found}; {kept}: {remedy}")
 
     def _advance(
         self, batches: Iterator, window: StepWindow, loop: StepLoop, step: int, *, alone: bool

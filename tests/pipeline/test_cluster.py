@@ -75,6 +75,7 @@ def test_a_chief_comes_before_the_workers():
         ("[1]", "not what TensorFlow expects"),
         (tf_config(2, worker=["a:1", "b:1"])["TF_CONFIG"], "worker index is 2, with 2 workers"),
         (tf_config(worker=["a:1"], ps=["p:1"])["TF_CONFIG"], "tasks of type ps"),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}}', "2 workers, but does not say which of them"),
     ],
 )
 def test_a_tf_config_that_cannot_be(text, message):

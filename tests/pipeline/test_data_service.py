@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,15 +16,16 @@ from pipeline.check_config import check_config
 from pipeline.data.source import open_source
 from pipeline.data.train_batches import train_batches
 from pipeline.data.train_order import EpochOrder
-from pipeline.errors import UserError
+from pipeline.errors import InputFailed, UserError
 from pipeline.launch_local import free_ports
+from pipeline.training import run as run_module
 
 STEPS = 8  # an epoch has 11
 
 
-@pytest.fixture(scope="module")
-def dispatcher():
-    """Address of a service of two workers."""
+@contextlib.contextmanager
+def two_workers():
+    """A service, as its address and its workers."""
     service = tf.data.experimental.service
     ports = free_ports(2)
     addresses = [f"localhost:{port}" for port in ports]
@@ -33,10 +37,17 @@ def dispatcher():
         )
         for address, port in zip(addresses, ports, strict=True)
     ]
-    yield target
+    yield target, workers
     for worker in workers:
         worker._stop()
     server._stop()
+
+
+@pytest.fixture(scope="module")
+def dispatcher():
+    """Address of a service of two workers."""
+    with two_workers() as (target, _):
+        yield target
 
 
 def batches_of(data, start_step=0, host=0, num_hosts=1):
@@ -70,6 +81,35 @@ def test_too_few_workers_are_an_error_and_no_other_order(config, change, dispatc
     served = change(config, data__service=dispatcher, data__service_workers=1)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"data.service_workers is smaller"):
         list(batches_of(served.data).take(STEPS))
+
+
+def test_a_worker_that_dies_ends_the_run_after_a_checkpoint(config, change, monkeypatch):
+    config = change(config, steps=500, log__images=0, model__num_layers=1, export=False)
+    with two_workers() as (target, workers):
+        config = change(config, data__service=target, data__service_workers=2)
+        original = run_module.make_train_step
+
+        def make(strategy, state, *arguments, **options):
+            step = original(strategy, state, *arguments, **options)
+
+            def dying(*batch):
+                if int(state.step.numpy()) == 5:
+                    workers.pop()._stop()
+                return step(*batch)
+
+            return dying
+
+        monkeypatch.setattr(run_module, "make_train_step", make)
+        with pytest.raises(
+            InputFailed,
+            match=r"no batch after step \d+: .*A worker of the tf.data service is gone",
+        ) as error:
+            run_module.run(config)
+    told = str(error.value)
+    assert "\n" not in told and error.value.exit_status == 1
+    step = int(re.search(r"no batch after step (\d+)", told)[1])
+    assert f"the checkpoint of step {step} is kept" in told
+    assert Path(config.workdir, "checkpoints", f"ckpt-{step}.index").exists()
 
 
 def test_a_dispatcher_that_is_not_there(config, change):
