@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 
 from pipeline.config import PretrainConfig
+from pipeline.data.augment_preset import USUAL_MAXIMUM
 from pipeline.errors import UserError
 from pipeline.training.cluster import cluster_of
 
@@ -66,6 +68,7 @@ def check_config(config: PretrainConfig) -> None:
         raise UserError("transfer evaluates the export: set export=true, or transfer=null")
     _check_workers(config)
     _check_service(config)
+    _check_keras_cv(config)
     _check_shares(config)
     if config.objective == "masked_patches":
         _check_masked_patches(config)
@@ -90,6 +93,27 @@ def _check_service(config: PretrainConfig) -> None:
     service = config.data.service
     if service is not None and not re.fullmatch(r"grpc://[^/:]+:\d+", service):
         raise UserError(f"data.service is {service}: give grpc://host:port of the dispatcher")
+
+
+def _check_keras_cv(config: PretrainConfig) -> None:
+    data = config.data
+    if data.randaugment_policy != "keras_cv":
+        return
+    if importlib.util.find_spec("keras_cv") is None:
+        raise UserError(
+            "data.randaugment_policy is keras_cv, which is not installed: "
+            "pip install --editable '.[keras-cv]'"
+        )
+    if data.augmentation.randaugment_magnitude > USUAL_MAXIMUM:
+        raise UserError(
+            f"RandAugment's magnitude is {data.augmentation.randaugment_magnitude}, and keras-cv's "
+            f"ends at {USUAL_MAXIMUM}: give --data.randaugment_magnitude {USUAL_MAXIMUM}"
+        )
+    if data.service is not None:
+        raise UserError(
+            "data.randaugment_policy is keras_cv, whose generators cannot be sent to data.service: "
+            "leave one of them out"
+        )
 
 
 def _check_shares(config: PretrainConfig) -> None:

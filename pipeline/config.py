@@ -50,6 +50,10 @@ class DataConfig:
     """Operations that RandAugment applies to each image; 0: no RandAugment; null: the preset's."""
     randaugment_magnitude: int | None = None
     """Level of these operations, from 0 on, 10 being the usual maximum; null: the preset's."""
+    randaugment_policy: Literal["big_vision", "keras_cv"] = "big_vision"
+    """Whose operations. keras_cv: those of keras-cv (extra keras-cv), at levels up to 10. Its
+    choices do not follow from the seed: a stopped run that goes on then trains on other views than
+    one that was not stopped, and other replicas on other views."""
     mixup_alpha: float | None = None
     """MixUp: parameter p of Beta(p, p), the distribution of the share that an image keeps when it
     is mixed with another; 0: no MixUp; null: the preset's."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+USUAL_MAXIMUM = 10
+"""Level at which the operations are as strong as their authors meant; AugReg goes on to 20."""
+
 
 @dataclass(frozen=True)
 class AugmentPreset:

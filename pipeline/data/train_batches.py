@@ -7,6 +7,7 @@ import tensorflow as tf
 from pipeline.config import DataConfig
 from pipeline.data import augment
 from pipeline.data.eval_batches import no_autoshard
+from pipeline.data.keras_cv_augment import keras_cv_rand_augment
 from pipeline.data.preprocess import to_model_range
 from pipeline.data.rand_augment import rand_augment
 from pipeline.data.service import served_batches
@@ -100,7 +101,11 @@ def training_view(
     if config.flip:
         image = augment.random_flip(image, flip_seed)
     chosen = config.augmentation
-    if chosen.randaugment_layers:
+    if chosen.randaugment_layers and config.randaugment_policy == "keras_cv":
+        image = keras_cv_rand_augment(
+            image, chosen.randaugment_layers, chosen.randaugment_magnitude
+        )
+    elif chosen.randaugment_layers:
         image = tf.cast(tf.round(image), tf.uint8)
         image = rand_augment(
             image, augment_seed, chosen.randaugment_layers, chosen.randaugment_magnitude
