@@ -109,11 +109,6 @@ def _check_keras_cv(config: PretrainConfig) -> None:
             f"RandAugment's magnitude is {data.augmentation.randaugment_magnitude}, and keras-cv's "
             f"ends at {USUAL_MAXIMUM}: give --data.randaugment_magnitude {USUAL_MAXIMUM}"
         )
-    if data.service is not None:
-        raise UserError(
-            "data.randaugment_policy is keras_cv, whose generators cannot be sent to data.service: "
-            "leave one of them out"
-        )
 
 
 def _check_shares(config: PretrainConfig) -> None:

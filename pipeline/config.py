@@ -51,9 +51,8 @@ class DataConfig:
     randaugment_magnitude: int | None = None
     """Level of these operations, from 0 on, 10 being the usual maximum; null: the preset's."""
     randaugment_policy: Literal["big_vision", "keras_cv"] = "big_vision"
-    """Whose operations. keras_cv: those of keras-cv (extra keras-cv), at levels up to 10. Its
-    choices do not follow from the seed: a stopped run that goes on then trains on other views than
-    one that was not stopped, and other replicas on other views."""
+    """Whose operations. keras_cv: the ten of keras-cv (extra keras-cv), at levels up to 10 that
+    differ from image to image, as in its RandAugment; drawn from the same seeds."""
     mixup_alpha: float | None = None
     """MixUp: parameter p of Beta(p, p), the distribution of the share that an image keeps when it
     is mixed with another; 0: no MixUp; null: the preset's."""

@@ -103,7 +103,7 @@ def training_view(
     chosen = config.augmentation
     if chosen.randaugment_layers and config.randaugment_policy == "keras_cv":
         image = keras_cv_rand_augment(
-            image, chosen.randaugment_layers, chosen.randaugment_magnitude
+            image, augment_seed, chosen.randaugment_layers, chosen.randaugment_magnitude
         )
     elif chosen.randaugment_layers:
         image = tf.cast(tf.round(image), tf.uint8)

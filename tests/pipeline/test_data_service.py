@@ -64,10 +64,16 @@ def batches_of(data, start_step=0, host=0, num_hosts=1):
     )
 
 
-def test_the_service_gives_the_same_batches(config, change, dispatcher):
+@pytest.mark.parametrize("policy", ["big_vision", "keras_cv"])
+def test_the_service_gives_the_same_batches(config, change, dispatcher, policy):
     """To the second of two hosts, of a run that resumes at step 7, over the end of an epoch."""
     fields = {"start_step": 7, "host": 1, "num_hosts": 2}
-    config = change(config, data__mixup_alpha=0.2, data__service_workers=2)
+    config = change(
+        config,
+        data__augment_preset="light2",
+        data__randaugment_policy=policy,
+        data__service_workers=2,
+    )
     served = change(config, data__service=dispatcher)
     check_config(served)
     here, there = batches_of(config.data, **fields), batches_of(served.data, **fields)
