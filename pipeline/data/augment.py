@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from pipeline.data.exif import orientation, turn_upright
 from pipeline.data.preprocess import decode_rgb
 
 JPEG_MAGIC = b"\xff\xd8\xff"
@@ -16,7 +17,8 @@ def inception_crop(
     """Random crop of random area and aspect ratio, resized (Szegedy et al., 2015).
 
     The area is uniform in (`min_area`, 1) of the image, the aspect ratio in (3/4, 4/3), as in
-    big_vision. A JPEG is decoded only where the crop lies.
+    big_vision. A JPEG is decoded only where the crop lies, and turned upright by its EXIF orientation
+    as in evaluation.
 
     Args:
         encoded: string scalar, an image of any format that `tf.io.decode_image` knows.
@@ -31,7 +33,8 @@ def inception_crop(
     def from_jpeg() -> tf.Tensor:
         shape = tf.io.extract_jpeg_shape(encoded)
         window = _sample_window(shape, min_area, seed)
-        return tf.image.decode_and_crop_jpeg(encoded, window, channels=3, dct_method="INTEGER_FAST")
+        crop = tf.image.decode_and_crop_jpeg(encoded, window, channels=3, dct_method="INTEGER_FAST")
+        return turn_upright(crop, orientation(encoded))
 
     def from_other() -> tf.Tensor:
         image = decode_rgb(encoded)

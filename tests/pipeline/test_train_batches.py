@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import PIL.ExifTags
+import PIL.Image
+import PIL.ImageOps
 import pytest
 import tensorflow as tf
 from dataset_folders import encode
@@ -63,6 +66,23 @@ def test_jpeg_and_png_of_the_same_pixels_get_the_same_crop():
         for name, options in (("PNG", {}), ("JPEG", {"quality": 100}))
     )
     assert np.abs(png - jpeg).mean() < 4
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_crops_are_upright_as_evaluation_sees_the_image(value):
+    """Red grows to the right and green downwards, in whatever way the JPEG was stored."""
+    ramp = np.arange(128, dtype=np.uint8) * 2
+    pixels = np.stack([*np.meshgrid(ramp, ramp), np.zeros((128, 128), np.uint8)], -1)
+    exif = PIL.Image.Exif()
+    exif[PIL.ExifTags.Base.Orientation] = {6: 8, 8: 6}.get(value, value)
+    turned = PIL.Image.fromarray(pixels)
+    turned.getexif().update(exif)
+    stored = np.asarray(PIL.ImageOps.exif_transpose(turned))
+    exif[PIL.ExifTags.Base.Orientation] = value
+    encoded = tf.constant(encode(stored, "JPEG", quality=95, exif=exif))
+    crop = inception_crop(encoded, (16, 16), 0.5, tf.constant([3, value])).numpy()
+    red, green = crop[..., 0].mean(axis=0), crop[..., 1].mean(axis=1)
+    assert (np.diff(red) > 5).all() and (np.diff(green) > 5).all()
 
 
 def test_flip_mirrors_about_half_of_the_images(config, change):
