@@ -17,8 +17,8 @@ def inception_crop(
     """Random crop of random area and aspect ratio, resized (Szegedy et al., 2015).
 
     The area is uniform in (`min_area`, 1) of the image, the aspect ratio in (3/4, 4/3), as in
-    big_vision. A JPEG is decoded only where the crop lies, and turned upright by its EXIF orientation
-    as in evaluation.
+    big_vision. A JPEG is decoded only where the crop lies, and turned upright by its EXIF
+    orientation, as in evaluation.
 
     Args:
         encoded: string scalar, an image of any format that `tf.io.decode_image` knows.
