@@ -1,5 +1,6 @@
 """Vision Transformers in Keras 3, on any backend."""
 
+from vit_keras import flops
 from vit_keras.analysis import (
     embedding_filters,
     mean_attention_distance,
@@ -30,6 +31,7 @@ __all__ = [
     "attention_weights",
     "create_model",
     "embedding_filters",
+    "flops",
     "from_pretrained",
     "intermediates",
     "load_weights",

@@ -101,7 +101,8 @@ def parse_variant(name: str) -> Variant:
         return Variant("bit", _bit_arguments(name, match))
     if match := _VIT_NAME.fullmatch(name):
         return Variant("vit", _vit_arguments(name, match))
-    close = difflib.get_close_matches(name.lower(), _names_by_lower_case(), n=1)
+    short = name.lower().removeprefix("vit-")  # as the literature writes "ViT-B/16"
+    close = difflib.get_close_matches(short, _names_by_lower_case(), n=1)
     hint = f"; did you mean {_names_by_lower_case()[close[0]]}?" if close else "."
     raise ValueError(
         f"Unknown variant {name!r}: expected SIZE/PATCH such as B/16 (SIZE one of "

@@ -180,6 +180,7 @@ class VisionTransformer(ImageClassifier):
             representation_size=self.representation_size,
         )
         check_at_least(0, num_registers=self.num_registers)
+        check_at_least(1, stem_units=min(self.stem_units or (), default=None))
         for argument, value, choices in (
             ("classifier", self.classifier, ("token", "gap", "map")),
             (

@@ -39,6 +39,7 @@ SHALLOW = {
     "S/32": {"num_layers": 2},
     "R26+S/32": {"num_layers": 1},
     "Axial-B/32": {"num_layers": 1},
+    "BiT-R50x1": {"units": (1, 1, 1, 1)},
     "BoTNet-50": {"units": (1, 1, 1, 1)},
 }
 

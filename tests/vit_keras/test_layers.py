@@ -186,6 +186,27 @@ def test_folded_seeds_differ():
     assert len(np.unique(folded)) == folded.size
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: layers.LearnedPositionEmbedding((2, 3), 1), "must be 7 or 8"),
+        (lambda: layers.Learned2dPositionEmbedding((2, 3)), "must be 6"),
+        (lambda: layers.SinCos2dPositionEmbedding((2, 3)), "must be 6"),
+        (lambda: layers.AxialBlock((2, 3), mlp_dim=8, num_heads=2), "must be 6"),
+    ],
+)
+def test_tokens_that_do_not_fit_the_grid(make, message):
+    with pytest.raises(ValueError, match=f"9 tokens do not fit a grid of 2×3.*{message}"):
+        make()(np.zeros((1, 9, 8), np.float32))
+
+
+def test_unknown_choices_of_a_convolution():
+    with pytest.raises(ValueError, match="'same' or 'fixed'; got 'valid'"):
+        layers.StdConv(8, 3, padding="valid")
+    with pytest.raises(ValueError, match="'deviation' or 'variance'; got 'std'"):
+        layers.StdConv(8, 3, epsilon_with="std")
+
+
 def test_dropout_scales_what_it_keeps_and_wants_seeds():
     x = np.ones((4, 50, 8), np.float32)
     layer = layers.Dropout(0.25)

@@ -245,6 +245,7 @@ def test_remat_changes_no_gradient():
         ({"num_layers": 0}, "num_layers must be an integer of at least 1"),
         ({"num_heads": 0}, "num_heads must be an integer of at least 1"),
         ({"mlp_dim": 1.5}, "mlp_dim must be an integer of at least 1; got 1.5"),
+        ({"stem_units": (1, 0), "patch_size": 1}, "stem_units must be an integer of at least 1"),
         ({"num_registers": -1}, "num_registers must be an integer of at least 0"),
         ({"stem_units": (1, 1), "patch_size": 1, "image_size": (32, 44)}, r"size 8.*\(32, 48\)"),
         ({"dropout_rate": 1.0}, r"\[0, 1\)"),

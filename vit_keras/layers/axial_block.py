@@ -23,6 +23,9 @@ class AxialBlock(keras.layers.Layer):
         **block: arguments of the two `EncoderBlock`s.
 
     Input and output: `[batch, rows·columns, width]`.
+
+    Raises:
+        ValueError: another number of tokens.
     """
 
     def __init__(
@@ -36,6 +39,11 @@ class AxialBlock(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         rows, columns = self.grid
+        if input_shape[1] != rows * columns:
+            raise ValueError(
+                f"{input_shape[1]} tokens do not fit a grid of {rows}×{columns} patches: there "
+                f"must be {rows * columns}."
+            )
         self.row_block.build((None, columns, input_shape[-1]))
         self.column_block.build((None, rows, input_shape[-1]))
 

@@ -17,12 +17,28 @@ class _PositionEmbedding(keras.layers.Layer):
         skip: tokens before those that have a position.
 
     Input and output: `[batch, tokens, width]`.
+
+    Raises:
+        ValueError: another number of tokens than the grid and the skipped ones have.
     """
+
+    num_extra_tokens: tuple[int, ...] = (0,)
+    """How many tokens with a position may stand before the grid's."""
 
     def __init__(self, grid: tuple[int, int], skip: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.grid = (grid[0], grid[1])
         self.skip = skip
+
+    def check_tokens(self, tokens: int | None) -> None:
+        """Raise a ValueError unless the grid has so many tokens."""
+        rows, columns = self.grid
+        allowed = [self.skip + extra + rows * columns for extra in self.num_extra_tokens]
+        if tokens not in allowed:
+            raise ValueError(
+                f"{tokens} tokens do not fit a grid of {rows}×{columns} patches with {self.skip} "
+                f"tokens before it: there must be {' or '.join(map(str, allowed))}."
+            )
 
     def table(self) -> Any:
         """The vectors, `[tokens - skip, width]` float32."""
@@ -47,8 +63,11 @@ class LearnedPositionEmbedding(_PositionEmbedding):
     a patch is the class token, whose vector comes first.
     """
 
+    num_extra_tokens = (0, 1)
+
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         _, tokens, width = input_shape
+        self.check_tokens(tokens)
         assert tokens is not None
         self.embedding = self.add_weight(
             shape=(1, tokens - self.skip, width),
@@ -72,6 +91,7 @@ class Learned2dPositionEmbedding(_PositionEmbedding):
     """
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.check_tokens(input_shape[1])
         width = input_shape[-1]
         assert width is not None
         if width % 2:
@@ -100,6 +120,7 @@ class SinCos2dPositionEmbedding(_PositionEmbedding):
     """
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.check_tokens(input_shape[1])
         width = input_shape[-1]
         assert width is not None
         self.width = width

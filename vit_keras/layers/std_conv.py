@@ -25,6 +25,9 @@ class StdConv(keras.layers.Layer):
             "variance" (BiT).
 
     Input: `[batch, height, width, channels]`; output: `[batch, rows, columns, filters]`.
+
+    Raises:
+        ValueError: an unknown padding or epsilon_with.
     """
 
     def __init__(
@@ -38,6 +41,12 @@ class StdConv(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if padding not in ("same", "fixed"):
+            raise ValueError(f"padding must be 'same' or 'fixed'; got {padding!r}.")
+        if epsilon_with not in ("deviation", "variance"):
+            raise ValueError(
+                f"epsilon_with must be 'deviation' or 'variance'; got {epsilon_with!r}."
+            )
         self.filters = filters
         self.kernel_size = kernel_size
         self.strides = strides
