@@ -7,31 +7,22 @@ no library's thread pool disturbs another's.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import asdict
 
-import numpy as np
+from peer_models import (
+    CLASSES,
+    SIZE,
+    flax_vit,
+    hugging_face_vit,
+    images,
+    keras_hub_vit,
+    labels,
+    policy,
+    rewrite_products,
+)
+from turns import RunSteps
 
-CLASSES = 1000
-SIZE = 224
 RATE, DECAY, CLIP = 1e-4, 0.1, 1.0
-RunSteps = Callable[[int], None]
-
-
-def images(batch: int) -> np.ndarray:
-    return np.random.default_rng(0).uniform(-1, 1, (batch, SIZE, SIZE, 3)).astype(np.float32)
-
-
-def labels(batch: int) -> np.ndarray:
-    return np.random.default_rng(1).integers(0, CLASSES, batch)
-
-
-def sizes(variant: str) -> dict[str, int]:
-    from vit_keras.variants import ENCODER_SIZES
-
-    size, patch = variant.split("/")
-    return {**asdict(ENCODER_SIZES[size]), "patch_size": int(patch)}
 
 
 def ours(variant: str, batch: int, precision: str, *, jit: bool = False) -> RunSteps:
@@ -50,8 +41,7 @@ def ours(variant: str, batch: int, precision: str, *, jit: bool = False) -> RunS
         optim=OptimConfig(peak_lr=RATE, warmup_steps=0, weight_decay=DECAY, clip_norm=CLIP),
         batch_size=batch,
     )
-    policy = "mixed_bfloat16" if precision == "bfloat16" else "float32"
-    model = build_model(config, CLASSES, policy)
+    model = build_model(config, CLASSES, policy(precision))
     state = TrainState(model, config.optim, seed=0)
     strategy = tf.distribute.get_strategy()
     step = make_train_step(strategy, state, config, total_steps=10_000, jit_compile=jit)
@@ -67,30 +57,16 @@ def ours(variant: str, batch: int, precision: str, *, jit: bool = False) -> RunS
 
 def ours_rewritten(variant: str, batch: int, precision: str) -> RunSteps:
     """Ours in float32, whose products TensorFlow's oneDNN graph rewrite moves to bfloat16."""
-    import tensorflow as tf
-
-    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
+    rewrite_products()
     return ours(variant, batch, "float32")
 
 
 def keras_fit(variant: str, batch: int, precision: str, *, jit: bool = False) -> RunSteps:
     """Keras' `fit` on keras-hub's ViT."""
     import keras
-    import keras_hub
     import tensorflow as tf
 
-    size = sizes(variant)
-    dtype = "mixed_bfloat16" if precision == "bfloat16" else "float32"
-    backbone = keras_hub.models.ViTBackbone(
-        image_shape=(SIZE, SIZE, 3),
-        patch_size=size["patch_size"],
-        num_layers=size["num_layers"],
-        num_heads=size["num_heads"],
-        hidden_dim=size["width"],
-        mlp_dim=size["mlp_dim"],
-        dtype=dtype,
-    )
-    model = keras_hub.models.ViTImageClassifier(backbone, CLASSES, pooling="token", dtype=dtype)
+    model = keras_hub_vit(variant, precision)
     model.compile(
         keras.optimizers.AdamW(RATE, weight_decay=DECAY, global_clipnorm=CLIP),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -103,23 +79,8 @@ def keras_fit(variant: str, batch: int, precision: str, *, jit: bool = False) ->
 def hugging_face(variant: str, batch: int, precision: str, *, compiled: bool = False) -> RunSteps:
     """Hugging Face's ViT with PyTorch's fused AdamW; bfloat16 is autocast."""
     import torch
-    from transformers import ViTConfig, ViTForImageClassification
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    size = sizes(variant)
-    config = ViTConfig(
-        hidden_size=size["width"],
-        num_hidden_layers=size["num_layers"],
-        num_attention_heads=size["num_heads"],
-        intermediate_size=size["mlp_dim"],
-        image_size=SIZE,
-        patch_size=size["patch_size"],
-        num_labels=CLASSES,
-        hidden_act="gelu_pytorch_tanh",
-        hidden_dropout_prob=0.0,
-        attn_implementation="sdpa",
-    )
-    model = ViTForImageClassification(config).train()
+    model = hugging_face_vit(variant).train()
     forward = torch.compile(model) if compiled else model
     optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=DECAY, fused=True)
     x = torch.from_numpy(images(batch).transpose(0, 3, 1, 2).copy())
@@ -139,40 +100,12 @@ def hugging_face(variant: str, batch: int, precision: str, *, compiled: bool = F
 
 def flax(variant: str, batch: int, precision: str) -> RunSteps:
     """A Flax ViT with optax, the whole step compiled by XLA."""
-    import flax.linen as nn
     import jax
     import jax.numpy as jnp
     import optax
 
-    size = sizes(variant)
-    dtype = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
-
-    class Block(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            y = nn.LayerNorm(dtype=dtype)(x)
-            x = x + nn.MultiHeadDotProductAttention(size["num_heads"], dtype=dtype)(y, y)
-            y = nn.LayerNorm(dtype=dtype)(x)
-            y = nn.gelu(nn.Dense(size["mlp_dim"], dtype=dtype)(y))
-            return x + nn.Dense(size["width"], dtype=dtype)(y)
-
-    class ViT(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            patch = (size["patch_size"],) * 2
-            x = nn.Conv(size["width"], patch, patch, padding="VALID", dtype=dtype)(x)
-            x = x.reshape(x.shape[0], -1, x.shape[-1])
-            cls = self.param("cls", nn.initializers.zeros, (1, 1, x.shape[-1]))
-            cls = jnp.broadcast_to(cls, (x.shape[0], 1, x.shape[-1])).astype(x.dtype)
-            x = jnp.concatenate([cls, x], axis=1)
-            shape = (1, *x.shape[1:])
-            x = x + self.param("positions", nn.initializers.normal(0.02), shape).astype(x.dtype)
-            for _ in range(size["num_layers"]):
-                x = Block()(x)
-            return nn.Dense(CLASSES)(nn.LayerNorm(dtype=dtype)(x)[:, 0])
-
     x, y = jnp.asarray(images(batch)), jnp.asarray(labels(batch))
-    model = ViT()
+    model = flax_vit(variant, precision)
     variables = model.init(jax.random.key(0), x)
     optimizer = optax.chain(optax.clip_by_global_norm(CLIP), optax.adamw(RATE, weight_decay=DECAY))
 
