@@ -28,6 +28,9 @@ class Intermediates:
 def intermediates(model: VisionTransformer, images: Any) -> Intermediates:
     """Run a ViT and keep what each block gives. The model's own call keeps nothing.
 
+    The logits are those of the model's call up to rounding: that leaves out what the head does not
+    read of the last block (`VisionTransformer.last_block_only`).
+
     Args:
         model: any ViT of this package.
         images: `[batch, height, width, 3]` in [-1, 1].

@@ -277,6 +277,16 @@ class VisionTransformer(ImageClassifier):
         return self.position_embedding == "relative"
 
     @property
+    def last_block_only(self) -> int | None:
+        """The one token of the last block that `pool` reads; None: it reads more.
+
+        The others' queries, projections and MLPs would be computed for nothing, a twelfth of a
+        model of 12 blocks. (With relative positions they are, for the sake of less code.)
+        """
+        reads_one = self.classifier == "token" and not self.is_relative
+        return self.num_prefix_tokens - 1 if reads_one else None
+
+    @property
     def feature_dim(self) -> int:
         return self.representation_size or self.width
 
@@ -287,7 +297,8 @@ class VisionTransformer(ImageClassifier):
     def backbone(self, images: Any, training: bool | None, seeds: Any) -> Any:
         tokens = self.embed(images, training=training, seeds=seeds)
         for i in range(self.num_layers):
-            tokens = self.apply_block(i, tokens, training=training, seeds=seeds)
+            only = self.last_block_only if i == self.num_layers - 1 else None
+            tokens = self.apply_block(i, tokens, training=training, seeds=seeds, only=only)
         return self.pool(tokens)
 
     def embed(self, images: Any, training: bool | None = False, seeds: Any = None) -> Any:
@@ -322,11 +333,21 @@ class VisionTransformer(ImageClassifier):
         return self.embedding_dropout(tokens, training=training, seeds=fold_in(seeds, 0))
 
     def apply_block(
-        self, index: int, tokens: Any, training: bool | None = False, seeds: Any = None
+        self,
+        index: int,
+        tokens: Any,
+        training: bool | None = False,
+        seeds: Any = None,
+        only: int | None = None,
     ) -> Any:
-        """Tokens `[batch, tokens, width]` through block number `index`."""
+        """Tokens `[batch, tokens, width]` through block number `index`.
+
+        With `only`, which an axial block does not know, the result is that token alone.
+        """
         block, seeds = self.blocks[index], fold_in(seeds, index + 1)
         tokens, options = self.block_input(index, tokens)
+        if only is not None:
+            options["only"] = only
 
         def run(tokens: Any) -> Any:
             return block(tokens, training=training, seeds=seeds, **options)
@@ -347,10 +368,15 @@ class VisionTransformer(ImageClassifier):
         return tokens if at_stem else positions(tokens), {}
 
     def pool(self, tokens: Any) -> Any:
-        """From the last block's tokens `[batch, tokens, width]` to the features."""
+        """From the last block's tokens `[batch, tokens, width]` to the features.
+
+        Where the class token is all that is read, it may be the only one.
+        """
         if self.classifier == "token":
             # Layer norm is per token: the others need none.
-            features = self.encoder_norm(tokens[:, self.num_prefix_tokens - 1])
+            features = self.encoder_norm(
+                tokens[:, min(self.num_prefix_tokens, tokens.shape[1]) - 1]
+            )
         else:
             patches = self.encoder_norm(tokens[:, self.num_prefix_tokens :])
             features = (

@@ -13,6 +13,8 @@ number in the compute type (2 or 4), and norms and softmax in float32:
     H·T·K · (4, and 2 more where s is 2)   softmax over K keys; K = T, or a row or a column
     T · 24                                 statistics of the norms
 
+A last block that is computed for the class token alone keeps T·D · (5s, and 4 more where s is 2).
+
 Dropout keeps 2s for each number that it may drop, LayerScale 4s·T·D, QK-norm 5s·T·D. With
 rematerialisation a block keeps its input alone, s·T·D, and one block at a time is computed again.
 
@@ -90,7 +92,10 @@ def _vit(model: VisionTransformer, s: int, remat: bool) -> Activations:
     head = {"gap": 2, "map": 4}.get(model.classifier, 0) * tokens * width * s
     if remat:
         return Activations(start + model.num_layers * tokens * width * s + head, 2 * block)
-    return Activations(start + blocks * block + head, block)
+    kept = blocks * block
+    if model.last_block_only is not None:
+        kept += tokens * width * (5 * s + 4 * (s == 2)) - block
+    return Activations(start + kept + head, block)
 
 
 def _encoder_block(model: VisionTransformer, tokens: int, keys: int, s: int) -> int:

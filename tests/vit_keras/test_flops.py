@@ -16,16 +16,22 @@ JFT_IMAGES = 303_000_000
 def profiled_flops(model):
     """FLOPs of everything in the forward graph, for one image of a batch of 8.
 
-    A batch, because kernels are standardised once per batch, which counts as no image's cost.
+    Of a ViT, the graph with all tokens of the last block. A batch, because kernels are
+    standardised once per batch, which counts as no image's cost.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
     )
 
+    def forward(images):
+        if isinstance(model, vit_keras.VisionTransformer):
+            return vit_keras.intermediates(model, images).logits
+        return model(images, training=False)
+
     spec = tf.TensorSpec((8, *model.image_size, 3))
     graph = convert_variables_to_constants_v2(
-        tf.function(lambda x: model(x, training=False)).get_concrete_function(spec)
+        tf.function(forward).get_concrete_function(spec)
     ).graph
     options = tf.compat.v1.profiler.ProfileOptionBuilder(
         tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()

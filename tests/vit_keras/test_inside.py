@@ -106,7 +106,8 @@ def test_intermediates_are_those_of_the_forward_pass():
     model, images = tiny_vit(), some_images()
     inside = vit_keras.intermediates(model, images)
     assert [b.shape for b in inside.blocks] == [(3, 7, 32)] * 2
-    np.testing.assert_array_equal(to_numpy(inside.logits), to_numpy(model(images)))
+    # Not to the bit: the model's own call computes the class token of the last block alone.
+    np.testing.assert_allclose(to_numpy(inside.logits), to_numpy(model(images)), atol=1e-5)
     np.testing.assert_array_equal(
         to_numpy(model.blocks[0](inside.embedded)), to_numpy(inside.blocks[0])
     )

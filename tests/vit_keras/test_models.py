@@ -109,6 +109,33 @@ def test_masks_follow_the_seed_of_each_image(model):
         assert np.abs(free[0] - free[1]).max() > 1e-3
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_registers": 3, "class_token_positioned": False},
+        {"qk_norm": True, "layer_scale_init": 0.1},
+        {"position_place": "every_layer"},
+        {"dropout_rate": 0.2, "stochastic_depth_rate": 0.3},
+    ],
+)
+def test_a_last_block_of_the_class_token_alone_gives_what_the_whole_block_gives(options):
+    model, images, seeds = tiny_vit(**options), some_images(), np.array([5, 6, 7], np.int32)
+    assert model.last_block_only == model.num_registers
+    tokens = model.embed(images, training=True, seeds=seeds)
+    for i in range(model.num_layers):
+        tokens = model.apply_block(i, tokens, training=True, seeds=seeds)
+    got = model.features(images, training=True, seeds=seeds)
+    np.testing.assert_allclose(to_numpy(got), to_numpy(model.pool(tokens)), atol=1e-5)
+
+
+def test_the_spec_of_one_token():
+    block = tiny_vit().blocks[0]
+    tokens = keras.KerasTensor((None, 7, 32))
+    assert block(tokens, only=0).shape == block.attention(tokens, only=0).shape == (None, 1, 32)
+    assert block(tokens).shape == block.attention(tokens).shape == (None, 7, 32)
+
+
 def gradients(model):
     import tensorflow as tf
 

@@ -56,7 +56,7 @@ class SelfAttention(keras.layers.Layer):
             for norm in (self.query_norm, self.key_norm):
                 norm.build((None, self.num_heads, None, width // self.num_heads))
 
-    def call(self, x: Any, relative: Any = None) -> Any:
+    def call(self, x: Any, relative: Any = None, only: int | None = None) -> Any:
         """Attend.
 
         Args:
@@ -64,11 +64,13 @@ class SelfAttention(keras.layers.Layer):
             relative: `[2·tokens - 1, width/num_heads]`, an embedding per offset between two
                 tokens, from -(tokens - 1) to tokens - 1, that adds query · embedding to the
                 logits; None: none.
+            only: the one token whose output is wanted, `[batch, 1, width]`: the others are
+                attended to and have no query. None: all. Not together with `relative`.
         """
-        query, key, value = self._project(x)
+        query, key, value = self._project(x, only)
         weights = ops.cast(self._softmax(query, key, relative), value.dtype)
         heads = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
-        return self.out(ops.reshape(heads, (-1, *x.shape[1:])))
+        return self.out(ops.reshape(heads, (-1, query.shape[2], x.shape[2])))
 
     def weights_for(self, x: Any, relative: Any = None) -> Any:
         """Attention weights for the input of `call`: `[batch, heads, tokens, tokens]` float32.
@@ -78,15 +80,26 @@ class SelfAttention(keras.layers.Layer):
         query, key, _ = self._project(x)
         return self._softmax(query, key, relative)
 
-    def _project(self, x: Any) -> tuple[Any, Any, Any]:
-        """Query (scaled), key, value: `[batch, heads, tokens, width/heads]`."""
-        tokens, width = x.shape[1:]
-        head_dim = width // self.num_heads
-        qkv = ops.reshape(self.qkv(x), (-1, tokens, 3, self.num_heads, head_dim))
-        query, key, value = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)
+    def _project(self, x: Any, only: int | None = None) -> tuple[Any, Any, Any]:
+        """Query (scaled; that of `only`), key, value: `[batch, heads, tokens, width/heads]`."""
+        width = x.shape[2]
+        if only is None:
+            query, key, value = self._split(self.qkv(x), 3)
+        else:
+            kernel, bias = (ops.cast(w, x.dtype) for w in (self.qkv.kernel, self.qkv.bias))
+            one = x[:, only : only + 1]
+            (query,) = self._split(ops.matmul(one, kernel[:, :width]) + bias[:width], 1)
+            key, value = self._split(ops.matmul(x, kernel[:, width:]) + bias[width:], 2)
         if self.qk_norm:
             query, key = self.query_norm(query), self.key_norm(key)
-        return query * head_dim**-0.5, key, value
+        return query * (width // self.num_heads) ** -0.5, key, value
+
+    def _split(self, product: Any, parts: int) -> Any:
+        """`[batch, tokens, parts·width]` to so many of `[batch, heads, tokens, width/heads]`."""
+        _, tokens, width = product.shape
+        head_dim = width // (parts * self.num_heads)
+        product = ops.reshape(product, (-1, tokens, parts, self.num_heads, head_dim))
+        return ops.unstack(ops.transpose(product, (2, 0, 3, 1, 4)), parts)
 
     def _softmax(self, query: Any, key: Any, relative: Any) -> Any:
         logits = ops.matmul(query, ops.swapaxes(key, -1, -2))
@@ -97,6 +110,11 @@ class SelfAttention(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
 
+    def compute_output_spec(
+        self, x: Any, relative: Any = None, only: int | None = None
+    ) -> keras.KerasTensor:
+        return tokens_spec(x, only, self.compute_dtype)
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_heads": self.num_heads, "qk_norm": self.qk_norm}
 
@@ -104,6 +122,11 @@ class SelfAttention(keras.layers.Layer):
 def wide_softmax(logits: Any) -> Any:
     """Softmax over the last axis, in float32 for half-precision logits too."""
     return ops.softmax(ops.cast(logits, keras.backend.result_type(logits.dtype, "float32")))
+
+
+def tokens_spec(x: Any, only: int | None, dtype: Any) -> keras.KerasTensor:
+    """Of as many tokens as `x`, `[batch, tokens, width]`, or of one."""
+    return keras.KerasTensor((x.shape[0], x.shape[1] if only is None else 1, x.shape[2]), dtype)
 
 
 def check_heads(width: int, num_heads: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from vit_keras.layers.attention import SelfAttention
+from vit_keras.layers.attention import SelfAttention, tokens_spec
 from vit_keras.layers.dropout import Dropout, StochasticDepth
 from vit_keras.layers.layer_scale import LayerScale
 from vit_keras.layers.mlp import Mlp
@@ -69,7 +69,12 @@ class EncoderBlock(keras.layers.Layer):
             layer.build(input_shape)
 
     def call(
-        self, x: Any, training: bool | None = None, seeds: Any = None, relative: Any = None
+        self,
+        x: Any,
+        training: bool | None = None,
+        seeds: Any = None,
+        relative: Any = None,
+        only: int | None = None,
     ) -> Any:
         """Run the block.
 
@@ -78,8 +83,11 @@ class EncoderBlock(keras.layers.Layer):
             training: whether dropout and stochastic depth are on.
             seeds: `[batch]` int32; needed while training, unless nothing is dropped.
             relative: embeddings of relative positions, as `SelfAttention.call` takes them.
+            only: the one token whose output is wanted, `[batch, 1, width]`; None: all.
         """
-        y = self.attention(self.attention_norm(x), relative=relative)
+        y = self.attention(self.attention_norm(x), relative=relative, only=only)
+        if only is not None:
+            x = x[:, only : only + 1]
         y = self.attention_dropout(y, training=training, seeds=fold_in(seeds, 0))
         if self.layer_scale_init is not None:
             y = self.attention_scale(y)
@@ -95,6 +103,16 @@ class EncoderBlock(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
+
+    def compute_output_spec(
+        self,
+        x: Any,
+        training: bool | None = None,
+        seeds: Any = None,
+        relative: Any = None,
+        only: int | None = None,
+    ) -> keras.KerasTensor:
+        return tokens_spec(x, only, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         config = {
