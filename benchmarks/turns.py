@@ -7,6 +7,7 @@ them, and no library's thread pool disturbs another's.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import resource
 import subprocess
@@ -16,12 +17,20 @@ from collections.abc import Callable
 
 OURS = "ours"
 BATCH = {"Ti/16": 16, "S/16": 8, "B/16": 4}
+TOO_SLOW = 10
+"""A contender this many times slower than the fastest has had its last turn."""
 RunSteps = Callable[[int], None]
 Make = Callable[[str, int, str], RunSteps]
 """Makes a contender for a variant, a batch and a precision."""
 
 
-def main(doc: str, script: str, tables: dict[str, dict[str, Make]], extensive: set[str]) -> None:
+def main(
+    doc: str,
+    script: str,
+    tables: dict[str, dict[str, Make]],
+    extensive: set[str],
+    batches: dict[str, list[int]] | None = None,
+) -> None:
     """Command line of a benchmark of ViTs.
 
     Args:
@@ -29,11 +38,15 @@ def main(doc: str, script: str, tables: dict[str, dict[str, Make]], extensive: s
         script: its file, which is started again for each contender.
         tables: contenders by name, by table; a table's name begins with its precision.
         extensive: contenders that --quick leaves out.
+        batches: of each variant; None: BATCH.
     """
+    batches = batches or {variant: [batch] for variant, batch in BATCH.items()}
     precisions = list(dict.fromkeys(map(_precision, tables)))
     parser = argparse.ArgumentParser(description=doc.split("\n", maxsplit=1)[0])
-    parser.add_argument("--variants", nargs="+", help=f"models; default: {', '.join(BATCH)}")
-    parser.add_argument("--batch", type=int, help=f"images; without it {BATCH}, otherwise 4")
+    parser.add_argument("--variants", nargs="+", help=f"models; default: {', '.join(batches)}")
+    parser.add_argument(
+        "--batches", nargs="+", type=int, help=f"images; without it {batches}, otherwise 4"
+    )
     parser.add_argument("--precisions", nargs="+", default=precisions)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3, help="steps in a turn")
@@ -46,17 +59,17 @@ def main(doc: str, script: str, tables: dict[str, dict[str, Make]], extensive: s
     if options.serve:
         table, name = options.serve
         make, variant = tables[table][name], options.variants[0]
-        serve(lambda: make(variant, options.batch, _precision(table)))
+        serve(lambda: make(variant, options.batches[0], _precision(table)))
         return
     turns, steps = (2, 2) if options.quick else (options.turns, options.steps)
-    for variant in options.variants or (["Ti/16"] if options.quick else list(BATCH)):
-        batch = options.batch or BATCH.get(variant, 4)
-        command = [sys.executable, script, "--variants", variant, "--batch", str(batch), "--serve"]
-        for table, contenders in tables.items():
+    for variant in options.variants or (["Ti/16"] if options.quick else list(batches)):
+        of_variant = options.batches or batches.get(variant, [4])
+        for batch, (table, contenders) in itertools.product(of_variant, tables.items()):
             if _precision(table) not in options.precisions:
                 continue
+            command = [sys.executable, script, "--variants", variant, "--batches", str(batch)]
             commands = {
-                name: [*command, table, name]
+                name: [*command, "--serve", table, name]
                 for name in contenders
                 if (not options.only or name in options.only)
                 and not (options.quick and name in extensive)
@@ -141,8 +154,8 @@ def measure(title: str, commands: dict[str, list[str]], batch: int, turns: int, 
         title: printed above.
         commands: by name; those whose name begins with OURS are not peers.
         batch: images in a step.
-        turns: how often each runs.
-        steps: steps in a turn.
+        turns: how often each runs; those that are hopelessly slow in the first run no more.
+        steps: steps in a turn, after a first turn of one.
     """
     running, left_out, first = [], {}, {}
     for name, command in commands.items():  # one by one, so that none disturbs another's start
@@ -158,26 +171,31 @@ def measure(title: str, commands: dict[str, list[str]], batch: int, turns: int, 
             left_out[name] = state
             contender.close()
     rates: dict[str, float] = {}
-    for _ in range(turns):
+    for turn in range(turns):
         for contender in list(running):
-            try:
-                rate = steps * batch / contender.run(steps)
-            except RuntimeError as error:
-                left_out[contender.name] = str(error)
-                running.remove(contender)
+            name = contender.name
+            if turn and rates[name] < max(rates.values()) / TOO_SLOW:
                 continue
-            rates[contender.name] = max(rate, rates.get(contender.name, 0.0))
+            count = steps if turn else 1
+            try:
+                rate = count * batch / contender.run(count)
+            except RuntimeError as error:
+                left_out[name] = str(error)
+                running.remove(contender)
+                rates.pop(name, None)
+                continue
+            rates[name] = max(rate, rates.get(name, 0.0))
     for contender in running:
         contender.close()
     peers = [rates[c.name] for c in running if not c.name.startswith(OURS)]
     print(f"\n{title}")
-    print(f"  {'':38}images/s  to the fastest peer  first step   memory")
+    print(f"  {'':38}images/s  ms a step  to the fastest peer  first step   memory")
     for contender in running:
         name = contender.name
         ratio = f"{rates[name] / max(peers):.2f}" if peers else ""
         print(
-            f"  {name:38}{rates[name]:8.2f}{ratio:>21}{first[name]:10.1f} s"
-            f"{contender.peak_gb:7.1f} GB"
+            f"  {name:38}{rates[name]:8.2f}{1000 * batch / rates[name]:11.1f}{ratio:>21}"
+            f"{first[name]:10.1f} s{contender.peak_gb:7.1f} GB"
         )
     for name, reason in left_out.items():
         print(f"  left out: {name}: {reason}")

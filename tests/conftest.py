@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import signal
 
+from pipeline.tensorflow_startup import prefer_onednn
+
+prefer_onednn()  # as every command, and before any test imports TensorFlow
+
 
 def pytest_configure() -> None:
     # A shell starts background jobs with SIGINT ignored, which their children inherit: tests that
