@@ -37,6 +37,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from turns import BATCH  # noqa: E402 - beside this file
+
 from pipeline import cli  # noqa: E402 - found through the path set above
 from pipeline.config import (  # noqa: E402
     CheckpointConfig,
@@ -47,7 +49,6 @@ from pipeline.config import (  # noqa: E402
     PretrainConfig,
 )
 
-BATCH = {"Ti/16": 16, "S/16": 8, "B/16": 4}
 DEFAULT_INTERVAL = CheckpointConfig().every_steps
 FORMAT = "{:7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import jsonargparse
 
 from pipeline import cli
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.tensorflow_startup import import_tensorflow
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _parse(argv: Sequence[str] | None) -> jsonargparse.Namespace:
     try:
         return parser.parse_args(argv)
     except jsonargparse.ArgumentError as error:
-        raise UserError(f"{' '.join(str(error).split())} (see {PROG} --help)") from error
+        raise UserError(f"{one_line(error, None)} (see {PROG} --help)") from error
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import TypeVar
 import jsonargparse
 import yaml
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 
 Config = TypeVar("Config")
 
@@ -50,7 +50,7 @@ def parse(
     try:
         namespace = parser.parse_args(_with_flags(arguments, config_class))
     except jsonargparse.ArgumentError as error:
-        message = " ".join(str(error).split()) + _suggestion(str(error), parser)
+        message = one_line(error, None) + _suggestion(str(error), parser)
         raise UserError(f"{message} (all options: {prog} --help)") from error
     namespace.pop("config")
     return config_class(**vars(parser.instantiate(namespace)))

@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonargparse
 
 from pipeline import cli
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 
 PROG = "python -m pipeline.compare"
 
@@ -37,7 +37,7 @@ def _parse(argv: Sequence[str] | None) -> jsonargparse.Namespace:
     try:
         return parser.parse_args(argv)
     except jsonargparse.ArgumentError as error:
-        raise UserError(f"{' '.join(str(error).split())} (see {PROG} --help)") from error
+        raise UserError(f"{one_line(error, None)} (see {PROG} --help)") from error
 
 
 if __name__ == "__main__":

@@ -31,6 +31,10 @@ class WorkerLost(UserError):
     exit_status = 1
 
 
-def one_line(error: BaseException, length: int = 300) -> str:
-    """The beginning of another library's message, without its line breaks."""
-    return " ".join(str(error).split())[:length]
+def one_line(error: BaseException, length: int | None = 300) -> str:
+    """The message of another library's error without line breaks, or the error's name if empty.
+
+    A message of more than `length` characters is cut and ends in dots; None: it is whole.
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if length is None or len(text) <= length else text[: length - 3] + "..."

@@ -8,7 +8,7 @@ import keras
 
 import vit_keras
 from pipeline.config import PretrainConfig
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 
 
 def build_model(
@@ -35,6 +35,6 @@ def build_model(
             variant, image_size=config.data.height_width, num_classes=num_classes, **options
         )
     except (ValueError, TypeError) as error:
-        raise UserError(f"model: {' '.join(str(error).split())}") from error
+        raise UserError(f"model: {one_line(error, None)}") from error
     finally:
         keras.config.set_dtype_policy("float32")

@@ -18,7 +18,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from etils import epath
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 
 COMPLETED = "COMPLETED"
 """Marker that `beam_jobs` writes last into a dataset folder."""
@@ -366,12 +366,6 @@ def test_split_name(source: Source) -> str:
     if "test" not in source.split_names and "validation" in source.split_names:
         return "validation"
     return "test"
-
-
-def one_line(error: BaseException) -> str:
-    """An exception as one line of at most 300 characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else text[:297] + "..."
 
 
 def _feature_error(builder: Any, source: str, role: str, key: str, wanted: str) -> UserError:

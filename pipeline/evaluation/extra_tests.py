@@ -24,12 +24,11 @@ from pipeline.data.source import (
     Split,
     check_image_feature,
     feature,
-    one_line,
     open_builder,
     read_records,
     test_split_name,
 )
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.evaluation.config import ExtraTest, TransferData
 
 REAL_LABEL = "real_label"

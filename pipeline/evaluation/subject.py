@@ -11,8 +11,7 @@ from typing import Any
 import keras
 
 import vit_keras
-from pipeline.data.source import one_line
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.serving.loading import Export, open_export
 
 WEIGHT_FILES = (".keras", ".npz", ".safetensors")

@@ -37,7 +37,8 @@ def check_split(split: Split) -> Check:
         encoded, _ = split.parse(serialized)
         shape = tf.io.decode_image(encoded, channels=3, expand_animations=False).shape
     except (StopIteration, tf.errors.OpError) as error:
-        reason = one_line(error) or "it has no records"
+        empty = isinstance(error, StopIteration)
+        reason = "it has no records" if empty else one_line(error)
         return Check(
             "dataset",
             "error",

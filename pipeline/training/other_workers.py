@@ -24,7 +24,7 @@ def explain_lost_worker(strategy: tf.distribute.Strategy) -> Iterator[None]:
         cause = error.__cause__ if isinstance(error, InputFailed) else error
         if not (_are_several(strategy) and isinstance(cause, LOST)):
             raise
-        reason = one_line(cause, 10_000).rpartition("ollective ops is aborted by: ")[2]
+        reason = one_line(cause, None).rpartition("ollective ops is aborted by: ")[2]
         raise WorkerLost(
             f"another worker of this run is gone ({reason[:200]}): see what it printed, and start "
             "all of them again: the run goes on from the newest checkpoint"

@@ -136,4 +136,4 @@ def _rows(metrics: Metrics) -> list[dict[str, float]]:
 
 
 def _reason(error: tf.errors.OpError) -> str:
-    return NOISE.sub("", one_line(error, 10_000)).strip()[:300]
+    return NOISE.sub("", one_line(error, None)).strip()[:300]
