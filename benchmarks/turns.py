@@ -15,6 +15,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from pipeline.tensorflow_startup import prefer_onednn
+
 OURS = "ours"
 BATCH = {"Ti/16": 16, "S/16": 8, "B/16": 4}
 TOO_SLOW = 10
@@ -61,6 +63,7 @@ def main(
         make, variant = tables[table][name], options.variants[0]
         serve(lambda: make(variant, options.batches[0], _precision(table)))
         return
+    prefer_onednn()  # for all contenders in TensorFlow, keras-hub's too
     turns, steps = (2, 2) if options.quick else (options.turns, options.steps)
     for variant in options.variants or (["Ti/16"] if options.quick else list(batches)):
         of_variant = options.batches or batches.get(variant, [4])
