@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from beam_jobs import cli
 from beam_jobs.corpus import splits
 from beam_jobs.corpus.corpus_options import CorpusOptions
-from beam_jobs.errors import UserError
+from groundwork.errors import UserError
 
 _MODULE = "beam_jobs.build_dataset"
 

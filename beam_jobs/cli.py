@@ -18,13 +18,12 @@ from typing import NoReturn, TypeVar
 
 import jsonargparse
 
-from beam_jobs.errors import JobError, UserError
+from groundwork.errors import UserError
 from beam_jobs.logs import quiet_beam
 
 Options = TypeVar("Options")
 
 JOB_FAILED = 1
-USAGE_ERROR = 2
 
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -69,10 +68,7 @@ def run_main(module: str) -> NoReturn:
         importlib.import_module(module).main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        status = USAGE_ERROR
-    except JobError as error:
-        print(f"error: {error}", file=sys.stderr)
-        status = JOB_FAILED
+        status = error.exit_status
     except KeyboardInterrupt:
         print("stopped: the same command goes on where it was", file=sys.stderr)
         status = 128 + signal.SIGINT

@@ -18,7 +18,7 @@ from beam_jobs.dataset import dataset_reader
 from beam_jobs.dataset.shards import Shard
 from beam_jobs.duplicates.duplicate_options import DuplicateOptions
 from beam_jobs.engines import engine
-from beam_jobs.errors import UserError
+from groundwork.errors import UserError
 
 if TYPE_CHECKING:
     import apache_beam as beam

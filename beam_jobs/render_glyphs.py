@@ -14,7 +14,7 @@ from beam_jobs.dataset.dataset_folder import Job
 from beam_jobs.dataset.example import Example
 from beam_jobs.dataset.shards import Shard, shards
 from beam_jobs.engines.engine_options import EngineOptions
-from beam_jobs.errors import UserError
+from groundwork.errors import UserError
 
 _MODULE = "beam_jobs.render_glyphs"
 _SHARD_IMAGES = 4096

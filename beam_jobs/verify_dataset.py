@@ -15,7 +15,7 @@ from beam_jobs import cli
 from beam_jobs.dataset import dataset_reader
 from beam_jobs.engines import engine
 from beam_jobs.engines.engine_options import EngineOptions
-from beam_jobs.errors import JobError
+from groundwork.errors import JobError
 
 if TYPE_CHECKING:
     import apache_beam as beam

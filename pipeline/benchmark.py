@@ -20,7 +20,7 @@ from pipeline.benchmarking.config import (
     check_training_benchmark,
 )
 from pipeline.check_config import check_config
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.tensorflow_startup import import_tensorflow
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import re
 
 from pipeline.config import PretrainConfig
 from pipeline.data.augment_preset import USUAL_MAXIMUM
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.training.cluster import cluster_of
 
 

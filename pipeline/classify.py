@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import jsonargparse
 
 from pipeline import cli
-from pipeline.errors import UserError, one_line
+from groundwork.errors import UserError, one_line
 from pipeline.tensorflow_startup import import_tensorflow
 
 if TYPE_CHECKING:

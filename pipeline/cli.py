@@ -14,7 +14,7 @@ from typing import TypeVar
 import jsonargparse
 import yaml
 
-from pipeline.errors import UserError, one_line
+from groundwork.errors import UserError, one_line
 
 Config = TypeVar("Config")
 

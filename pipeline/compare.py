@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonargparse
 
 from pipeline import cli
-from pipeline.errors import UserError, one_line
+from groundwork.errors import UserError, one_line
 
 PROG = "python -m pipeline.compare"
 

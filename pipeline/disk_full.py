@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from pipeline.errors import DiskFull
+from groundwork.errors import DiskFull
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 

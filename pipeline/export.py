@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline import cli
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.serving.config import ExportConfig, ExportOptions
 from pipeline.tensorflow_startup import import_tensorflow
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import cli
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.tensorflow_startup import import_tensorflow
 
 PROG = "python -m pipeline.inspect_model"

@@ -11,7 +11,7 @@ import PIL.Image
 import tensorflow as tf
 
 import vit_keras
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.evaluation.attention_picture import draw_attention
 from pipeline.model_pictures import distance_figure, weight_figures
 from pipeline.rendering import save

@@ -17,7 +17,7 @@ from pathlib import Path
 from pipeline import cli, pretrain
 from pipeline.check_config import check_config
 from pipeline.config import PretrainConfig
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.prepare import prepare_source
 from pipeline.worker_group import WorkerGroup
 

@@ -8,7 +8,7 @@ import keras
 
 import vit_keras
 from pipeline.config import PretrainConfig
-from pipeline.errors import UserError, one_line
+from groundwork.errors import UserError, one_line
 
 
 def build_model(

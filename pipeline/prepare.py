@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from pipeline.child_process import run_module
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 
 KILLED = 128
 """Exit statuses above it tell the signal that ended a process."""

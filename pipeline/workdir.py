@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from pipeline import cli
 from pipeline.config import PretrainConfig
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 
 
 class Workdir:

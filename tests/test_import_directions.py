@@ -10,10 +10,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ALLOWED_OWN = {
     "vit_keras": {"vit_keras"},
-    "beam_jobs": {"beam_jobs"},
-    "pipeline": {"pipeline", "vit_keras"},
+    "groundwork": {"groundwork"},
+    "beam_jobs": {"beam_jobs", "groundwork"},
+    "pipeline": {"pipeline", "vit_keras", "groundwork"},
 }
 FORBIDDEN = {
+    "groundwork": set(),
     "vit_keras": {"tensorflow", "tensorflow_datasets", "apache_beam", "jax", "torch"},
     "beam_jobs": {"keras", "torch", "jax"},
     "pipeline": {"apache_beam"},

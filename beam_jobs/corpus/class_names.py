@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from beam_jobs.corpus.entries import class_name
-from beam_jobs.dataset import storage
-from beam_jobs.errors import UserError
+from groundwork import storage
+from groundwork.errors import UserError
 
 
 def read(path: str) -> dict[str, str]:

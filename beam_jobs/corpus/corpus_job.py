@@ -18,11 +18,12 @@ from beam_jobs.corpus.entries import Entry, pack, unpack
 from beam_jobs.corpus.listing import ListUnit
 from beam_jobs.corpus.plan import PLAN, MakePlan, Plan
 from beam_jobs.corpus.sources import Unit
-from beam_jobs.dataset import dataset_folder, shards, storage, summary
+from groundwork import storage
+from beam_jobs.dataset import dataset_folder, shards, summary
 from beam_jobs.dataset.dataset_folder import Job
 from beam_jobs.dataset.shards import Manifest
 from beam_jobs.engines import engine
-from beam_jobs.errors import JobError
+from groundwork.errors import JobError
 from beam_jobs.images.image_check import Limits
 
 _DECISIVE = (

@@ -15,11 +15,12 @@ from apache_beam.metrics import Metrics
 from beam_jobs.corpus import splits
 from beam_jobs.corpus.entries import Entry, fingerprint, unpack
 from beam_jobs.corpus.plan import Plan
-from beam_jobs.dataset import shards, storage
+from groundwork import storage
+from beam_jobs.dataset import shards
 from beam_jobs.dataset.example import Example
 from beam_jobs.dataset.shards import Shard
 from beam_jobs.engines import metrics, progress
-from beam_jobs.errors import JobError
+from groundwork.errors import JobError
 from beam_jobs.images.image_check import Limits, Reason, Rejected
 from beam_jobs.images.image_process import ImageProcess
 

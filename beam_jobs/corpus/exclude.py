@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from beam_jobs.dataset import storage
-from beam_jobs.errors import UserError
+from groundwork import storage
+from groundwork.errors import UserError
 
 
 def read(path: str) -> frozenset[str]:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from beam_jobs.corpus.entries import Entry, class_name, text
-from beam_jobs.dataset import storage
-from beam_jobs.errors import UserError
+from groundwork import storage
+from groundwork.errors import UserError
 
 _READ = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp")
 _NOT_READ = (".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".ppm", ".tga")

@@ -13,7 +13,7 @@ from beam_jobs.corpus.entries import Entry, pack
 from beam_jobs.corpus.sources import Unit
 from beam_jobs.engines import progress
 from beam_jobs.engines.metrics import EXCLUDED, LISTED, NAMESPACE
-from beam_jobs.errors import UserError
+from groundwork.errors import UserError
 
 _BLOCK_IMAGES = 4096
 """Entries that are packed together: the more, the smaller; a worker holds one block at a time."""

@@ -17,8 +17,8 @@ from typing import Any
 
 from beam_jobs.corpus.entries import Entry, class_name
 from beam_jobs.corpus.folder_source import file_entry
-from beam_jobs.dataset import storage
-from beam_jobs.errors import UserError
+from groundwork import storage
+from groundwork.errors import UserError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 _LABEL_SEPARATOR = "|"

@@ -11,7 +11,7 @@ import apache_beam as beam
 
 from beam_jobs.corpus.entries import UNKNOWN_LENGTH, unpack
 from beam_jobs.corpus.splits import split_of
-from beam_jobs.dataset import storage
+from groundwork import storage
 
 PLAN = "plan.json"
 _SMALL_SHARDS = 16

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from beam_jobs.corpus import folder_source, manifest_source, tar_source
 from beam_jobs.corpus.entries import Entry, class_name, text
 from beam_jobs.corpus.folder_source import file_entry, is_image_name
-from beam_jobs.dataset import storage
-from beam_jobs.errors import UserError
+from groundwork import storage
+from groundwork.errors import UserError
 
 _WILDCARD = re.compile(r"[*?\[]")
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")

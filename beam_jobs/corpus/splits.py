@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from beam_jobs.errors import UserError
+from groundwork.errors import UserError
 
 _HASH_BITS = 64
 

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from beam_jobs.corpus.entries import Entry, class_name, text
 from beam_jobs.corpus.folder_source import is_hidden, is_image_name
-from beam_jobs.dataset import storage
+from groundwork import storage
 
 SUFFIX = ".tar"
 LABEL_SUFFIXES = (".cls", ".json")

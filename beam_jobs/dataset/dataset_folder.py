@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from beam_jobs.dataset import storage
+from groundwork import storage
 from beam_jobs.dataset.shards import MANIFESTS, Manifest
-from beam_jobs.errors import UserError
+from groundwork.errors import UserError
 
 JOB = "job.json"
 COMPLETED = "COMPLETED"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from beam_jobs.dataset import dataset_folder, storage
+from groundwork import storage
+from beam_jobs.dataset import dataset_folder
 from beam_jobs.dataset.shards import Shard, shards
-from beam_jobs.errors import UserError
+from groundwork.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from beam_jobs.dataset import storage, tfrecord
+from beam_jobs.dataset import tfrecord
+from groundwork import storage
 from beam_jobs.dataset.example import Example, serialize
-from beam_jobs.errors import JobError
+from groundwork.errors import JobError
 
 MANIFESTS = "manifests"
 

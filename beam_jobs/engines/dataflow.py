@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from beam_jobs.engines.engine_options import EngineOptions
-from beam_jobs.errors import JobError, UserError
+from groundwork.errors import JobError, UserError
 
 if TYPE_CHECKING:
     import apache_beam as beam

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from beam_jobs.engines import dataflow, local_worker, progress
 from beam_jobs.engines.engine_options import EngineOptions
-from beam_jobs.errors import JobError, UserError
+from groundwork.errors import JobError, UserError
 from beam_jobs.logs import quiet_beam
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.1
 _PACKAGE_FOLDER = str(Path(__file__).resolve().parents[2])
-_OUR_ERROR = re.compile(r"beam_jobs\.errors\.(UserError|JobError): (.*)")
+_OUR_ERROR = re.compile(r"groundwork\.errors\.(UserError|JobError): (.*)")
 
 
 def run(

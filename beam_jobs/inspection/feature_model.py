@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
 
-from beam_jobs.dataset import shards, storage
+from groundwork import storage
+from beam_jobs.dataset import shards
 from beam_jobs.dataset.example import deserialize
 from beam_jobs.dataset.shards import Shard
 from beam_jobs.engines import progress
-from beam_jobs.errors import UserError
+from groundwork.errors import UserError
 
 _SIGNATURE = "features"
 

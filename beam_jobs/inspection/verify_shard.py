@@ -10,7 +10,8 @@ import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from beam_jobs.corpus import splits
-from beam_jobs.dataset import shards, storage
+from groundwork import storage
+from beam_jobs.dataset import shards
 from beam_jobs.dataset.dataset_reader import Dataset
 from beam_jobs.dataset.example import deserialize
 from beam_jobs.dataset.shards import Manifest, Shard

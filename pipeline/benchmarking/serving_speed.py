@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from pipeline.benchmarking.config import ServingBenchmarkConfig
 from pipeline.benchmarking.photo_like import photo_like
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.serving.loading import open_export
 
 GENERATED_IMAGES = 32

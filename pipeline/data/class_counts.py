@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.data.source import Split, read_records
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 
 LABELS_AT_ONCE = 4096
 

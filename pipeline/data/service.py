@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 
 CONNECT_SECONDS = 20
 BEHIND = 16

@@ -18,7 +18,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from etils import epath
 
-from pipeline.errors import UserError, one_line
+from groundwork.errors import UserError, one_line
 
 COMPLETED = "COMPLETED"
 """Marker that `beam_jobs` writes last into a dataset folder."""

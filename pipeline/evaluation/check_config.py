@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.evaluation.config import TransferConfig
 from pipeline.evaluation.fine_tuning.recipe import learning_rates
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.evaluation.table import HEADINGS, columns, markdown
 
 NORMAL_95 = 1.959964

@@ -28,7 +28,7 @@ from pipeline.data.source import (
     read_records,
     test_split_name,
 )
-from pipeline.errors import UserError, one_line
+from groundwork.errors import UserError, one_line
 from pipeline.evaluation.config import ExtraTest, TransferData
 
 REAL_LABEL = "real_label"

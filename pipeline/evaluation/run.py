@@ -15,7 +15,7 @@ import sklearn
 import tensorflow as tf
 
 from pipeline.data.source import Split
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.evaluation import protocols
 from pipeline.evaluation.check_config import check_transfer_config
 from pipeline.evaluation.config import TransferConfig

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 import vit_keras
-from pipeline.errors import UserError, one_line
+from groundwork.errors import UserError, one_line
 from pipeline.serving.loading import Export, open_export
 
 WEIGHT_FILES = (".keras", ".npz", ".safetensors")

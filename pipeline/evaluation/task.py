@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.source import Split, open_source, test_split_name
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.evaluation.config import ExtraTest, TransferData
 from pipeline.evaluation.extra_tests import AnswerSplit, open_extra_tests
 

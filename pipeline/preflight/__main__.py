@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline import cli
 from pipeline.check_config import check_config
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.preflight.check import table
 from pipeline.preflight.config import PreflightConfig
 from pipeline.pretrain import DEFAULT_CONFIG

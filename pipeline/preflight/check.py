@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 
 Status = Literal["ok", "warning", "error", "not checked"]
 

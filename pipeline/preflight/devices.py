@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 from pipeline.config import PretrainConfig
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.preflight.check import Check
 from pipeline.preflight.machine import Machine
 from pipeline.training.cluster import Cluster, unknown_addresses

@@ -9,7 +9,7 @@ import keras
 
 from pipeline.config import PretrainConfig
 from pipeline.data.source import Source, open_source
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.preflight.check import Check
 from pipeline.preflight.config import PreflightConfig
 from pipeline.preflight.devices import check_batch, check_devices, check_precision, check_workers

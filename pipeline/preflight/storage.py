@@ -12,7 +12,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from pipeline.data.source import REMOTE, Split
-from pipeline.errors import UserError, one_line
+from groundwork.errors import UserError, one_line
 from pipeline.preflight.check import Check
 from pipeline.preflight.units import gigabytes
 

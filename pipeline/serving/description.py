@@ -10,7 +10,7 @@ from typing import Any
 
 from etils import epath
 
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 
 FILE_NAME = "export.json"
 FORMAT = 1

@@ -13,7 +13,7 @@ import tensorflow as tf
 from etils import epath
 
 from pipeline.data.preprocess import EvalPreprocess
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.serving.description import (
     FILE_NAME,
     KERAS_FILE,

@@ -13,7 +13,7 @@ from etils import epath
 
 import vit_keras  # noqa: F401 - registers the layers that a .keras file names
 from pipeline.data.preprocess import EvalPreprocess
-from pipeline.errors import UserError, one_line
+from groundwork.errors import UserError, one_line
 from pipeline.serving.description import KERAS_FILE, Description, read_description
 
 

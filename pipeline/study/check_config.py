@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.study.config import Member, StudyConfig
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")

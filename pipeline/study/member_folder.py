@@ -17,7 +17,7 @@ import yaml
 from pipeline import cli
 from pipeline.check_config import check_config
 from pipeline.config import PretrainConfig
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.evaluation.check_config import check_transfer_config
 from pipeline.evaluation.config import TransferConfig
 from pipeline.study.config import Downstream, Member, StudyConfig

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.evaluation.table import HEADINGS
 from pipeline.study.config import Downstream, StudyConfig
 from pipeline.study.cost import training_cost

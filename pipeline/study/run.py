@@ -10,7 +10,7 @@ from pipeline import cli
 from pipeline.child_process import run_module
 from pipeline.config import PretrainConfig
 from pipeline.data.source import open_source
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.prepare import KILLED, prepare_source
 from pipeline.study.check_config import chosen_members
 from pipeline.study.config import Downstream, Member, StudyConfig

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from pipeline.errors import UserError, one_line
+from groundwork.errors import UserError, one_line
 from pipeline.training.checkpoint_writer import CheckpointWriter, checkpoints_in, step_of
 from pipeline.training.train_state import TrainState
 

@@ -13,7 +13,7 @@ import threading
 import tensorflow as tf
 
 from pipeline.disk_full import explain_full_disk
-from pipeline.errors import DiskFull
+from groundwork.errors import DiskFull
 from pipeline.training.train_state import TrainState
 
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.config import PretrainConfig
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 
 SLURM_FIRST_PORT = 12_000
 SLURM_PORTS = 20_000

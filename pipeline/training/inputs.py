@@ -12,7 +12,7 @@ from pipeline.data.preprocess import EvalPreprocess
 from pipeline.data.source import Split
 from pipeline.data.train_batches import train_batches
 from pipeline.data.train_order import EpochOrder
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 
 
 def check_batch_sizes(config: PretrainConfig, split: Split, replicas: int) -> None:

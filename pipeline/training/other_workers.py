@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 from tensorflow.python.eager import context  # the coordination service has no public interface
 
-from pipeline.errors import InputFailed, WorkerLost, one_line
+from groundwork.errors import InputFailed, WorkerLost, one_line
 
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError)
 BARRIER = "end_of_run"

@@ -10,7 +10,7 @@ from pipeline.config import PretrainConfig
 from pipeline.data.class_counts import balancing_weights, cached_class_counts
 from pipeline.data.source import Source, Split, open_source
 from pipeline.disk_full import explain_full_disk
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.evaluation.config import TransferConfig, TransferData
 from pipeline.evaluation.run import run_transfer
 from pipeline.export import ExportConfig, export_run

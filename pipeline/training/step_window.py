@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from pipeline.errors import InputFailed, TrainingDiverged, one_line
+from groundwork.errors import InputFailed, TrainingDiverged, one_line
 from pipeline.training.loss_scale import FLOOR
 from pipeline.training.step_loop import StepLoop
 from pipeline.training.train_step import Metrics, TrainStep

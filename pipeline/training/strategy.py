@@ -7,7 +7,7 @@ import signal
 import tensorflow as tf
 
 from pipeline.config import PretrainConfig
-from pipeline.errors import UserError, one_line
+from groundwork.errors import UserError, one_line
 from pipeline.training.cluster import Cluster, cluster_of, unknown_addresses
 from pipeline.training.tpu import local_tpu_devices, tpu_strategy
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import tensorflow as tf
 
-from pipeline.errors import UserError, one_line
+from groundwork.errors import UserError, one_line
 from pipeline.preflight.check import raise_first_error
 from pipeline.preflight.software import check_wheel, installed_wheels
 

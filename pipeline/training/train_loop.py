@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from pipeline.config import PretrainConfig
-from pipeline.errors import InputFailed, TrainingDiverged, UserError
+from groundwork.errors import InputFailed, TrainingDiverged, UserError
 from pipeline.evaluation.plots import confusion_figure
 from pipeline.model_pictures import weight_figures
 from pipeline.rendering import rasterised

@@ -8,7 +8,7 @@ from typing import Literal
 import keras
 
 from pipeline.config import PretrainConfig
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.training.checkpoint import Checkpointer
 from pipeline.training.objectives import build_objective_model
 from pipeline.training.objectives.masked_patches import as_classifier

@@ -20,7 +20,7 @@ from beam_corpus import (
 
 from beam_jobs import build_dataset
 from beam_jobs.corpus import splits
-from beam_jobs.errors import JobError, UserError
+from groundwork.errors import JobError, UserError
 
 CLASSES = ["class_0", "class_1", "class_2"]
 

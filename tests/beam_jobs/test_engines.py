@@ -9,7 +9,7 @@ from beam_corpus import command, contents, make_folder
 from beam_jobs import build_dataset
 from beam_jobs.engines import dataflow, engine
 from beam_jobs.engines.engine_options import EngineOptions
-from beam_jobs.errors import JobError, UserError
+from groundwork.errors import JobError, UserError
 
 CLOUD = "--project=my-project --region=us-central1 --temp_location=gs://bucket/tmp"
 IMAGE = "--sdk_container_image=registry/image"

@@ -3,7 +3,7 @@ import pytest
 from beam_corpus import build, examples, make_folder, pixels
 
 from beam_jobs import extract_features
-from beam_jobs.errors import UserError
+from groundwork.errors import UserError
 
 
 @pytest.fixture(scope="module")

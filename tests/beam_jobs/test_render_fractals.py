@@ -8,7 +8,7 @@ from PIL import Image
 
 from beam_jobs import render_fractals
 from beam_jobs.drawing import fractals
-from beam_jobs.errors import UserError
+from groundwork.errors import UserError
 
 # Sierpinski's triangle: three maps that halve distances, towards three corners
 SIERPINSKI = np.array([[0.5, 0, 0, 0.5, x, y] for x, y in ((0, 0), (0.5, 0), (0.25, 0.5))])

@@ -9,7 +9,7 @@ from PIL import Image
 
 from beam_jobs import render_glyphs
 from beam_jobs.drawing import glyphs
-from beam_jobs.errors import UserError
+from groundwork.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 from beam_corpus import build, class_names, encoded, examples, make_folder, picture, rejected
 
-from beam_jobs.errors import JobError, UserError
+from groundwork.errors import JobError, UserError
 
 
 def tar(members: Iterable[tuple[str, bytes]]) -> bytes:

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from beam_jobs.corpus import splits
-from beam_jobs.errors import UserError
+from groundwork.errors import UserError
 
 KEYS = [f"class/{number}.jpg" for number in range(20_000)]
 

@@ -11,7 +11,7 @@ import pytest
 from beam_corpus import build, command, contents, encoded, picture
 
 from beam_jobs.dataset import dataset_folder
-from beam_jobs.errors import JobError, UserError
+from groundwork.errors import JobError, UserError
 
 JOB = "beam_jobs.build_dataset"
 SHARDS = 12

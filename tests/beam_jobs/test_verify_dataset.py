@@ -7,7 +7,7 @@ from beam_jobs import verify_dataset
 from beam_jobs.dataset import shards
 from beam_jobs.dataset.example import Example
 from beam_jobs.dataset.shards import Shard
-from beam_jobs.errors import JobError, UserError
+from groundwork.errors import JobError, UserError
 
 SHARD = Shard("images", "train", 1, 2)
 

@@ -10,7 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from beam_jobs import write_fashion_mnist
-from beam_jobs.errors import UserError
+from groundwork.errors import UserError
 
 COUNTS = {"train": 40, "t10k": 13}
 

@@ -11,7 +11,7 @@ from pipeline import cli
 from pipeline.benchmark import main
 from pipeline.benchmarking.bottleneck import Machine, find_bottleneck
 from pipeline.config import DataConfig, PretrainConfig
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 
 
 @pytest.fixture

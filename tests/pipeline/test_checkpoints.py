@@ -14,7 +14,7 @@ from test_pretrain import assert_bitwise_equal, checkpoint_values, rows
 from pipeline import cli
 from pipeline.check_config import check_config
 from pipeline.config import OptimConfig
-from pipeline.errors import DiskFull, UserError
+from groundwork.errors import DiskFull, UserError
 from pipeline.serving.config import ExportOptions
 from pipeline.training.best_checkpoint import BestCheckpoint
 from pipeline.training.checkpoint import Checkpointer

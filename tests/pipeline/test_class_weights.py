@@ -12,7 +12,7 @@ from dataset_folders import encode, write_dataset_folder
 from pipeline.data import class_counts
 from pipeline.data.class_counts import balancing_weights, cached_class_counts, count_classes
 from pipeline.data.source import open_source
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.training.objectives import make_objective
 
 

@@ -8,7 +8,7 @@ from exported_models import CLASS_NAMES, export_tiny_vit, tiny_vit
 
 from pipeline import classify
 from pipeline.data.preprocess import EvalPreprocess
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 
 RNG = np.random.default_rng(5)
 

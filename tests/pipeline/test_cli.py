@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import cli
 from pipeline.config import PretrainConfig
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 
 PROG = "python -m pipeline.pretrain"
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from pipeline import compare
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.evaluation.comparison import interval, paired_difference
 
 LABELS = np.arange(400) % 4

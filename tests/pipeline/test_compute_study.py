@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from pipeline import cli
 from pipeline.config import PretrainConfig
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.evaluation.config import TransferConfig
 from pipeline.evaluation.run import run_transfer
 from pipeline.study import run as study_run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.errors import one_line
+from groundwork.errors import one_line
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline import export
 from pipeline.config import DataConfig, ModelConfig, PretrainConfig
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.model import build_model
 from pipeline.serving.loading import open_export
 from pipeline.training.checkpoint import Checkpointer

@@ -10,7 +10,7 @@ from exported_models import CLASS_NAMES, export_tiny_vit, tiny_vit
 
 from pipeline import export as command
 from pipeline.data.source import open_source
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.serving.conversion import litert, onnx
 from pipeline.serving.conversion.convert_export import FORMATS, convert_export
 from pipeline.serving.conversion.runtime import require

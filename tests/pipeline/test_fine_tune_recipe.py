@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.evaluation.config import FineTuneConfig
 from pipeline.evaluation.fine_tuning.recipe import learning_rates, make_recipe
 

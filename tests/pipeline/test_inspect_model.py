@@ -13,7 +13,7 @@ from exported_models import export_tiny_vit, tiny_vit
 
 import vit_keras
 from pipeline import inspect_model
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.errors import TrainingDiverged
+from groundwork.errors import TrainingDiverged
 from pipeline.model import build_model
 from pipeline.training.loss_scale import FLOOR, INITIAL_SCALE, LossScale
 from pipeline.training.step_window import StepWindow

@@ -11,7 +11,7 @@ from pipeline.config import DataConfig
 from pipeline.data.source import open_source
 from pipeline.data.train_batches import train_batches
 from pipeline.data.train_order import EpochOrder
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.training.inputs import check_divisible
 from pipeline.training.losses import cross_entropy
 from pipeline.training.mixing import draw_mixing, mix_images, swap_pairs

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import cli
 from pipeline.config import ModelConfig, PretrainConfig
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.model import build_model
 
 VIT = {"variant": "Ti/8", "num_layers": "2", "width": "16", "mlp_dim": "32", "num_heads": "2"}

@@ -15,7 +15,7 @@ import tensorflow as tf
 from test_pretrain import checkpoint_values, stop_at
 
 from pipeline import cli, launch_local
-from pipeline.errors import InputFailed, WorkerLost
+from groundwork.errors import InputFailed, WorkerLost
 from pipeline.training.other_workers import end_together, explain_lost_worker
 from pipeline.training.run import run
 

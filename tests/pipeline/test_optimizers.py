@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import vit_keras
 from pipeline.config import OptimConfig
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.training.optimizers import make_optimizer
 from pipeline.training.optimizers.adafactor import factored_axes
 from pipeline.training.optimizers.weight_rules import WeightRule, weight_rules

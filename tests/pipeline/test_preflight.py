@@ -13,7 +13,7 @@ from kept_tensors import kept_bytes
 import vit_keras
 from pipeline import cli
 from pipeline.data.source import open_source
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.model import build_model
 from pipeline.preflight import __main__ as command
 from pipeline.preflight.activations import activations

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from pipeline import cli
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.prepare import prepare_source
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from dataset_folders import encode, write_dataset_folder
 
 from pipeline.data.source import open_source
-from pipeline.errors import InputFailed, TrainingDiverged, UserError
+from groundwork.errors import InputFailed, TrainingDiverged, UserError
 from pipeline.model import build_model
 from pipeline.training import run as run_module
 from pipeline.training.evaluate import make_evaluate

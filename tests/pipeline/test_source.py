@@ -7,7 +7,7 @@ from dataset_folders import encode, write_dataset_folder, write_split
 from test_vtab import write_tfds
 
 from pipeline.data.source import open_source, read_records
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 
 CLASSES = ("ant", "bée", "猫")
 

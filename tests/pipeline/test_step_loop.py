@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from test_pretrain import assert_bitwise_equal, checkpoint_values, rows
 
-from pipeline.errors import TrainingDiverged
+from groundwork.errors import TrainingDiverged
 from pipeline.training import run as run_module
 from pipeline.training.run import run
 from pipeline.training.step_loop import make_step_loop

@@ -8,7 +8,7 @@ import threading
 import pytest
 import tensorflow as tf
 
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.training import strategy as strategies
 from pipeline.training import tpu
 

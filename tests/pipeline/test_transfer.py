@@ -9,7 +9,7 @@ from dataset_folders import encode, write_dataset_folder
 from exported_models import export_tiny_vit
 
 from pipeline import transfer
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.evaluation.config import TransferConfig, TransferData
 from pipeline.evaluation.run import run_transfer
 from pipeline.evaluation.task import open_dataset_task

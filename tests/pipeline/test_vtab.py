@@ -12,7 +12,7 @@ from exported_models import export_tiny_vit
 
 from pipeline.data.preprocess import decode_rgb
 from pipeline.data.source import read_records
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.evaluation.config import TransferConfig, TransferData
 from pipeline.evaluation.run import run_transfer
 from pipeline.evaluation.vtab import labels

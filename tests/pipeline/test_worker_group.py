@@ -11,7 +11,7 @@ import time
 import pytest
 
 from pipeline import launch_local
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.worker_group import WorkerGroup
 
 OBEDIENT = "import signal, sys; signal.signal(15, lambda *_: sys.exit(143)); "

@@ -17,7 +17,7 @@ import vit_keras
 from pipeline.data.eval_batches import eval_batches
 from pipeline.data.preprocess import EvalPreprocess, decode_rgb
 from pipeline.data.source import Split
-from pipeline.errors import TrainingDiverged
+from groundwork.errors import TrainingDiverged
 from pipeline.evaluation.config import FineTuneConfig
 from pipeline.evaluation.extra_tests import check_answers
 from pipeline.evaluation.fine_tuning.recipe import Recipe, learning_rates, make_recipe

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.evaluation.config import FineTuneConfig
 
 PAPER_RATES = (0.001, 0.003, 0.01, 0.03)

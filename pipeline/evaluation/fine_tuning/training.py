@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from pipeline.config import DataConfig, OptimConfig, PretrainConfig
 from pipeline.data.source import Split
-from pipeline.errors import TrainingDiverged
+from groundwork.errors import TrainingDiverged
 from pipeline.evaluation.config import FineTuneConfig
 from pipeline.evaluation.fine_tuning.inputs import fine_tune_batches
 from pipeline.evaluation.fine_tuning.recipe import Recipe

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from pipeline.data.source import Split, file_ranges, open_builder
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.evaluation.task import Task
 from pipeline.evaluation.vtab.table import TASKS, VtabTask
 

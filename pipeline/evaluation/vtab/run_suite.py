@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.source import build_command
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.evaluation.config import TransferConfig
 from pipeline.evaluation.table import markdown
 from pipeline.evaluation.task import Task

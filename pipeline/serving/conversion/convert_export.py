@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from pipeline.data.eval_batches import eval_batches
 from pipeline.data.source import Source, Split
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.serving.conversion import litert, onnx
 from pipeline.serving.conversion.runtime import Precision, Runner
 from pipeline.serving.loading import Export

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 
 Precision = Literal["float32", "float16", "int8"]
 Runner = Callable[[np.ndarray], np.ndarray]

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import vit_keras
 from pipeline.config import PretrainConfig
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 from pipeline.model import build_model
 from vit_keras.masked_patches import MaskedPatchModel
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import keras
 
 from pipeline.config import OptimConfig
-from pipeline.errors import UserError
+from groundwork.errors import UserError
 
 
 class WeightRule(NamedTuple):

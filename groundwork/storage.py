@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote
 
-from beam_jobs.errors import UserError
+from groundwork.errors import UserError
 
 if TYPE_CHECKING:
     from apache_beam.io.filesystems import FileSystems

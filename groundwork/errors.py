@@ -7,6 +7,12 @@ class UserError(Exception):
     exit_status = 2
 
 
+class JobError(UserError):
+    """A job that was started and could not finish. One line that says why."""
+
+    exit_status = 1
+
+
 class DiskFull(UserError):
     """There is no space left to write to. What was written before is kept."""
 

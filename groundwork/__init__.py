@@ -1,0 +1,1 @@
+"""What `beam_jobs` and `pipeline` stand on alike: command line, storage, pages, errors."""
