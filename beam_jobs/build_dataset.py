@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from beam_jobs import cli
 from beam_jobs.corpus import splits
 from beam_jobs.corpus.corpus_options import CorpusOptions
+from groundwork import command_line
 from groundwork.errors import UserError
 
 _MODULE = "beam_jobs.build_dataset"
@@ -22,7 +23,7 @@ _MODULE = "beam_jobs.build_dataset"
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the job."""
-    options = cli.parse(CorpusOptions, argv, prog=f"python -m {_MODULE}")
+    options = command_line.parse(CorpusOptions, argv, prog=f"python -m {_MODULE}")
     _check(options)
     from beam_jobs.corpus import corpus_job
 

@@ -15,6 +15,7 @@ from beam_jobs import cli
 from beam_jobs.dataset import dataset_reader
 from beam_jobs.engines import engine
 from beam_jobs.engines.engine_options import EngineOptions
+from groundwork import command_line
 from groundwork.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Options(EngineOptions):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the job."""
-    options = cli.parse(Options, argv, prog=f"python -m {_MODULE}")
+    options = command_line.parse(Options, argv, prog=f"python -m {_MODULE}")
     if options.pictures < 0:
         raise UserError(f"--pictures {options.pictures} is negative")
     dataset = dataset_reader.open_dataset(options.input)

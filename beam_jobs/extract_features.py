@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from beam_jobs import cli
-from groundwork import storage
 from beam_jobs.dataset import dataset_reader
 from beam_jobs.engines import engine
 from beam_jobs.engines.engine_options import EngineOptions
+from groundwork import command_line, storage
 from groundwork.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Options(EngineOptions):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the job."""
-    options = cli.parse(Options, argv, prog=f"python -m {_MODULE}")
+    options = command_line.parse(Options, argv, prog=f"python -m {_MODULE}")
     if options.batch_size < 1:
         raise UserError(f"--batch_size {options.batch_size}: give at least 1")
     if not storage.exists(storage.join(options.model, "saved_model.pb")):

@@ -18,6 +18,7 @@ from beam_jobs.dataset import dataset_reader
 from beam_jobs.dataset.shards import Shard
 from beam_jobs.duplicates.duplicate_options import DuplicateOptions
 from beam_jobs.engines import engine
+from groundwork import command_line
 from groundwork.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _MODULE = "beam_jobs.find_duplicates"
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the job."""
-    options = cli.parse(DuplicateOptions, argv, prog=f"python -m {_MODULE}")
+    options = command_line.parse(DuplicateOptions, argv, prog=f"python -m {_MODULE}")
     if not 0 <= options.max_distance <= 100:
         raise UserError(f"--max_distance {options.max_distance} is not from 0 to 100")
     folders = [options.input, *options.against]

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from beam_jobs import cli
-from groundwork import storage
 from beam_jobs.dataset import dataset_folder, generated_dataset
 from beam_jobs.dataset.dataset_folder import Job
 from beam_jobs.dataset.example import Example
 from beam_jobs.dataset.shards import Shard, shards
 from beam_jobs.engines import engine, progress
 from beam_jobs.engines.engine_options import EngineOptions
+from groundwork import command_line, storage
 from groundwork.errors import UserError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Fractals:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the job."""
-    options = cli.parse(Options, argv, prog=f"python -m {_MODULE}")
+    options = command_line.parse(Options, argv, prog=f"python -m {_MODULE}")
     if options.classes < 1:
         raise UserError(f"--classes {options.classes}: give at least 1")
     if not 1 <= options.instances <= _INSTANCES:

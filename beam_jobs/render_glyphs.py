@@ -14,6 +14,7 @@ from beam_jobs.dataset.dataset_folder import Job
 from beam_jobs.dataset.example import Example
 from beam_jobs.dataset.shards import Shard, shards
 from beam_jobs.engines.engine_options import EngineOptions
+from groundwork import command_line
 from groundwork.errors import UserError
 
 _MODULE = "beam_jobs.render_glyphs"
@@ -71,7 +72,7 @@ class Glyphs:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the job."""
-    options = cli.parse(Options, argv, prog=f"python -m {_MODULE}")
+    options = command_line.parse(Options, argv, prog=f"python -m {_MODULE}")
     for name in ("per_class", "validation_per_class"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name} {getattr(options, name)}: give at least 1")

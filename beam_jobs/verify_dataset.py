@@ -15,6 +15,7 @@ from beam_jobs import cli
 from beam_jobs.dataset import dataset_reader
 from beam_jobs.engines import engine
 from beam_jobs.engines.engine_options import EngineOptions
+from groundwork import command_line
 from groundwork.errors import JobError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         JobError: the dataset has faults.
     """
-    options = cli.parse(Options, argv, prog=f"python -m {_MODULE}")
+    options = command_line.parse(Options, argv, prog=f"python -m {_MODULE}")
     dataset = dataset_reader.open_dataset(options.input)
     total = sum(map(sum, dataset.lengths.values()))
     print(f"verify_dataset: {total:,} images in {options.input}, {options.describe()}")

@@ -20,6 +20,7 @@ from beam_jobs.dataset.dataset_folder import Job
 from beam_jobs.dataset.example import Example
 from beam_jobs.dataset.shards import Shard, shards
 from beam_jobs.engines.engine_options import EngineOptions
+from groundwork import command_line
 
 _MODULE = "beam_jobs.write_digits"
 _SPLITS = {"train": 0.5, "test": 0.5}
@@ -42,7 +43,7 @@ class Options:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the job."""
-    options = cli.parse(Options, argv, prog=f"python -m {_MODULE}")
+    options = command_line.parse(Options, argv, prog=f"python -m {_MODULE}")
     job = Job(_MODULE, {})
     todo = [shard for split in _SPLITS for shard in shards("digits", split, _SHARDS)]
     generated_dataset.write(

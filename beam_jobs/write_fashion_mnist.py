@@ -26,6 +26,7 @@ from beam_jobs.dataset.dataset_folder import Job
 from beam_jobs.dataset.example import Example
 from beam_jobs.dataset.shards import Shard, shards
 from beam_jobs.engines.engine_options import EngineOptions
+from groundwork import command_line
 from groundwork.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Options:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the job."""
-    options = cli.parse(Options, argv, prog=f"python -m {_MODULE}")
+    options = command_line.parse(Options, argv, prog=f"python -m {_MODULE}")
     files = [
         _file(options.input, split, kind) for split in _PREFIXES for kind in ("images", "labels")
     ]

@@ -35,8 +35,8 @@ import PIL.Image
 import tensorflow as tf
 
 from pipeline.benchmarking.photo_like import photo_like
-from pipeline.config import DataConfig
-from pipeline.data.train_batches import training_view
+from pipeline.data.batches.train_batches import training_view
+from pipeline.data.data_config import DataConfig
 
 BATCH = 32
 FILES = 64

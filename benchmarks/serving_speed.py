@@ -63,7 +63,7 @@ def onnx_runtime(variant: str, batch: int, precision: str) -> RunSteps:
 
 def _export(variant: str, folder: str) -> Any:
     import vit_keras
-    from pipeline.data.preprocess import EvalPreprocess
+    from pipeline.data.images.preprocess import EvalPreprocess
     from pipeline.serving.export_folder import export_model
     from pipeline.serving.loading import open_export
 

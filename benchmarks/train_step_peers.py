@@ -29,14 +29,17 @@ def ours(variant: str, batch: int, precision: str, *, jit: bool = False) -> RunS
     """The step of `python -m pipeline.pretrain`, in float32 or mixed_bfloat16."""
     import tensorflow as tf
 
-    from pipeline.config import DataConfig, ModelConfig, OptimConfig, PretrainConfig
-    from pipeline.model import build_model
-    from pipeline.training.train_state import TrainState
-    from pipeline.training.train_step import make_train_step
+    from pipeline.data.data_config import DataConfig
+    from pipeline.recipe.run_config import PretrainConfig
+    from pipeline.training.model.build_model import build_model
+    from pipeline.training.model.model_config import ModelConfig
+    from pipeline.training.optimizers.optim_config import OptimConfig
+    from pipeline.training.state.train_state import TrainState
+    from pipeline.training.step.train_step import make_train_step
 
     config = PretrainConfig(
-        DataConfig("none", image_size=SIZE),
-        "none",
+        data=DataConfig(source="none", image_size=SIZE),
+        workdir="none",
         model=ModelConfig(variant),
         optim=OptimConfig(peak_lr=RATE, warmup_steps=0, weight_decay=DECAY, clip_norm=CLIP),
         batch_size=batch,

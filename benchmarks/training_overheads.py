@@ -39,15 +39,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from turns import BATCH  # noqa: E402 - beside this file
 
-from pipeline import cli  # noqa: E402 - found through the path set above
-from pipeline.config import (  # noqa: E402
-    CheckpointConfig,
-    DataConfig,
-    LogConfig,
-    ModelConfig,
-    OptimConfig,
-    PretrainConfig,
-)
+from groundwork import command_line  # noqa: E402 - found through the path set above
+from pipeline.data.data_config import DataConfig  # noqa: E402
+from pipeline.recipe.run_config import PretrainConfig  # noqa: E402
+from pipeline.training.loop.loop_options import LogConfig  # noqa: E402
+from pipeline.training.model.model_config import ModelConfig  # noqa: E402
+from pipeline.training.optimizers.optim_config import OptimConfig  # noqa: E402
+from pipeline.training.state.checkpoint_config import CheckpointConfig  # noqa: E402
 
 DEFAULT_INTERVAL = CheckpointConfig().every_steps
 FORMAT = "{:7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}"
@@ -72,19 +70,19 @@ class Cost:
 
 def read(config_file: str) -> PretrainConfig:
     """In a child process: what it is to run."""
-    return cli.parse(PretrainConfig, ["--config", config_file], prog="pretrain")
+    return command_line.parse(PretrainConfig, ["--config", config_file], prog="pretrain")
 
 
 def step_seconds(config: PretrainConfig, turns: int) -> dict[int, float]:
     """Fastest time of a step on one and on two logical devices, by their number."""
     import tensorflow as tf
 
-    from pipeline.data.source import open_source
-    from pipeline.model import build_model
-    from pipeline.training.inputs import distributed_train_batches
-    from pipeline.training.strategy import mirrored_strategy
-    from pipeline.training.train_state import TrainState
-    from pipeline.training.train_step import make_train_step
+    from pipeline.data.batches.distributed_batches import distributed_train_batches, training_order
+    from pipeline.data.dataset.source import open_source
+    from pipeline.devices.strategy import mirrored_strategy
+    from pipeline.training.model.build_model import build_model
+    from pipeline.training.state.train_state import TrainState
+    from pipeline.training.step.train_step import make_train_step
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -93,10 +91,23 @@ def step_seconds(config: PretrainConfig, turns: int) -> dict[int, float]:
     for devices in (1, 2):
         strategy = mirrored_strategy(devices)
         with strategy.scope():
-            state = TrainState(build_model(config, source.num_classes), config.optim, seed=0)
+            model = build_model(
+                config.model, config.data.height_width, source.num_classes, seed=config.seed
+            )
+            state = TrainState(model, config.optim, seed=0)
         step = make_train_step(strategy, state, config, total_steps=1000, jit_compile=False)
         split = source.split("train")
-        batch = next(iter(distributed_train_batches(strategy, config, split, 0)))
+        batch = next(
+            iter(
+                distributed_train_batches(
+                    strategy,
+                    training_order(config, config.data, split, config.seed),
+                    split,
+                    config.data,
+                    0,
+                )
+            )
+        )
         steps[devices] = (step, batch)
     fastest = dict.fromkeys(steps, float("inf"))
     for turn in range(turns + 1):
@@ -112,7 +123,7 @@ def measure(config: PretrainConfig) -> Cost:
     """Run `config` in a child process and read what it cost."""
     workdir = Path(config.workdir)
     file = workdir.with_suffix(".yaml")
-    file.write_text(cli.to_yaml(config))
+    file.write_text(command_line.to_yaml(config))
     log = workdir / "metrics.jsonl"
     command = [sys.executable, __file__, "--train", str(file)]
     started = time.perf_counter()
@@ -168,7 +179,7 @@ def main() -> None:
     parser.add_argument("--scale", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.train:
-        from pipeline.training.run import run
+        from pipeline.run.run_stages import run
 
         sys.exit(run(read(options.train)))
     if options.scale:

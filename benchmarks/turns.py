@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from pipeline.tensorflow_startup import prefer_onednn
+from pipeline.process.tensorflow_startup import prefer_onednn
 
 OURS = "ours"
 BATCH = {"Ti/16": 16, "S/16": 8, "B/16": 4}

@@ -12,23 +12,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import cli
-from pipeline.benchmarking.config import (
+from groundwork import command_line
+from groundwork.errors import UserError
+from pipeline.benchmarking.benchmark_config import (
     ServingBenchmarkConfig,
     TrainingBenchmarkConfig,
     check_serving_benchmark,
     check_training_benchmark,
 )
-from pipeline.check_config import check_config
-from groundwork.errors import UserError
-from pipeline.tensorflow_startup import import_tensorflow
+from pipeline.process.tensorflow_startup import import_tensorflow
+from pipeline.recipe.check_run_config import check_run_config
+from pipeline.recipe.run_config import DEFAULT_RECIPE
 
 if TYPE_CHECKING:
     from pipeline.benchmarking.serving_speed import ServingReport
     from pipeline.benchmarking.training_speed import TrainingReport
 
 PROG = "python -m pipeline.benchmark"
-DEFAULT_CONFIG = "configs/quickstart.yaml"
 USAGE = f"""usage: {PROG} input|step|both|serve [options]
 
   input   read, decode and augment training images, without training
@@ -37,7 +37,7 @@ USAGE = f"""usage: {PROG} input|step|both|serve [options]
   serve   latency and throughput of an exported model
 
 Each takes --help. The first three measure the recipe that --config names (without it,
-{DEFAULT_CONFIG}); serve takes --model."""
+{DEFAULT_RECIPE}); serve takes --model."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     prog = f"{PROG} {what}"
     report: TrainingReport | ServingReport
     if what == "serve":
-        serving = cli.parse(ServingBenchmarkConfig, arguments, prog=prog)
+        serving = command_line.parse(ServingBenchmarkConfig, arguments, prog=prog)
         check_serving_benchmark(serving)
         import_tensorflow()
         from pipeline.benchmarking.serving_speed import measure_serving
@@ -60,9 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_serving_table(report))
         _write(report.as_dict(), serving.json)
         return 0
-    config = cli.parse(TrainingBenchmarkConfig, arguments, prog=prog, default_config=DEFAULT_CONFIG)
+    config = command_line.parse(
+        TrainingBenchmarkConfig, arguments, prog=prog, default_config=DEFAULT_RECIPE
+    )
     check_training_benchmark(config, what)
-    check_config(config)
+    check_run_config(config)
     import_tensorflow()
     from pipeline.benchmarking.training_speed import measure_training
 
@@ -129,4 +131,4 @@ def _write(report: dict[str, Any], path: str | None) -> None:
 
 
 if __name__ == "__main__":
-    cli.run_main(main)
+    command_line.run_main(main)

@@ -6,13 +6,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-import jsonargparse
-
-from pipeline import cli
-from groundwork.errors import UserError, one_line
-from pipeline.tensorflow_startup import import_tensorflow
+from groundwork import command_line
+from groundwork.errors import UserError
+from pipeline.process.tensorflow_startup import import_tensorflow
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +20,22 @@ if TYPE_CHECKING:
 PROG = "python -m pipeline.classify"
 SOME_FAILED = 1
 """Exit status when some images, not all, could not be read."""
+
+
+@dataclass
+class ClassifyConfig:
+    """Print the most probable classes of image files."""
+
+    POSITIONAL: ClassVar[str] = "images"
+
+    images: list[str]
+    """Image files: JPEG, PNG, GIF, BMP or WebP."""
+    model: str
+    """Export folder, as `python -m pipeline.export` writes it."""
+    top: int = 5
+    """Number of classes to print for each image."""
+    attention: str | None = None
+    """PNG file to draw the images to, with the model's attention rollout over them."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +77,9 @@ def _classify_one(export: Export, path: str, top: int) -> Answer:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    options = _parse(argv)
+    options = command_line.parse(ClassifyConfig, argv, prog=PROG)
+    if options.top < 1 or not options.images:
+        raise UserError("give one or more image files, and --top of at least 1")
     import_tensorflow()
     from pipeline.serving.loading import open_export
 
@@ -90,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _draw(export: Export, answers: Sequence[Answer], path: str) -> None:
     import numpy as np
 
-    from pipeline.evaluation.attention_picture import draw_attention, has_attention
+    from pipeline.figures.attention_picture import draw_attention, has_attention
 
     model = export.keras_model()
     if not has_attention(model):
@@ -100,26 +116,5 @@ def _draw(export: Export, answers: Sequence[Answer], path: str) -> None:
     draw_attention(model, np.stack(images), titles, Path(path))
 
 
-def _parse(argv: Sequence[str] | None) -> jsonargparse.Namespace:
-    parser = jsonargparse.ArgumentParser(
-        prog=PROG,
-        description="Print the most probable classes of image files.",
-        exit_on_error=False,
-    )
-    parser.add_argument("images", nargs="+", help="image files: JPEG, PNG, GIF, BMP or WebP")
-    parser.add_argument(
-        "--model", required=True, help="export folder, as python -m pipeline.export writes it"
-    )
-    parser.add_argument("--top", type=jsonargparse.typing.PositiveInt, default=5, help="classes")
-    parser.add_argument(
-        "--attention",
-        help="PNG file to draw the images to, with the model's attention rollout over them",
-    )
-    try:
-        return parser.parse_args(argv)
-    except jsonargparse.ArgumentError as error:
-        raise UserError(f"{one_line(error, None)} (see {PROG} --help)") from error
-
-
 if __name__ == "__main__":
-    cli.run_main(main)
+    command_line.run_main(main)

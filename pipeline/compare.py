@@ -3,42 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from typing import ClassVar
 
-import jsonargparse
-
-from pipeline import cli
-from groundwork.errors import UserError, one_line
+from groundwork import command_line, storage
+from groundwork.errors import UserError
 
 PROG = "python -m pipeline.compare"
 
 
+@dataclass
+class CompareConfig:
+    """Compare transfer reports: accuracies with 95 % confidence intervals, and paired differences
+    where the test images are the same."""
+
+    POSITIONAL: ClassVar[str] = "reports"
+
+    reports: list[str]
+    """Report folders that `python -m pipeline.transfer` wrote."""
+    output: str | None = None
+    """Markdown file to write the tables to, too."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    options = _parse(argv)
-    from pipeline.evaluation.comparison import compare_reports
+    options = command_line.parse(CompareConfig, argv, prog=PROG)
+    if not options.reports:
+        raise UserError("name at least one report folder")
+    from pipeline.evaluation.reports.comparison import compare_reports
 
     text = compare_reports(options.reports)
     print(text)
     if options.output:
-        Path(options.output).write_text(text, encoding="utf-8")
+        storage.write_text(options.output, text)
     return 0
 
 
-def _parse(argv: Sequence[str] | None) -> jsonargparse.Namespace:
-    parser = jsonargparse.ArgumentParser(
-        prog=PROG,
-        description="Compare transfer reports: accuracies with 95 % confidence intervals, and "
-        "paired differences where the test images are the same.",
-        exit_on_error=False,
-    )
-    parser.add_argument("reports", nargs="+", help="report folders of python -m pipeline.transfer")
-    parser.add_argument("--output", help="Markdown file to write the tables to, too")
-    try:
-        return parser.parse_args(argv)
-    except jsonargparse.ArgumentError as error:
-        raise UserError(f"{one_line(error, None)} (see {PROG} --help)") from error
-
-
 if __name__ == "__main__":
-    cli.run_main(main)
+    command_line.run_main(main)

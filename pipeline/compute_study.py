@@ -5,17 +5,17 @@ A study that was stopped goes on where it was; members that are added to its fil
 
 from __future__ import annotations
 
-from pipeline import cli
-from pipeline.study.check_config import check_study_config
-from pipeline.study.config import StudyConfig
-from pipeline.tensorflow_startup import import_tensorflow
+from groundwork import command_line
+from pipeline.process.tensorflow_startup import import_tensorflow
+from pipeline.study.check_study_config import check_study_config
+from pipeline.study.study_config import StudyConfig
 
 PROG = "python -m pipeline.compute_study"
 
 
 def main() -> int:
     """Run the command; returns the exit status."""
-    config = cli.parse(StudyConfig, prog=PROG)
+    config = command_line.parse(StudyConfig, prog=PROG)
     check_study_config(config)
     import_tensorflow()
     if config.plan:
@@ -25,11 +25,11 @@ def main() -> int:
         return 0
     import tensorflow as tf
 
-    from pipeline.study.run import run_study
+    from pipeline.study.run_study import run_study
 
     tf.config.set_visible_devices([], "GPU")  # they are for the commands that the study runs
     return run_study(config)
 
 
 if __name__ == "__main__":
-    cli.run_main(main)
+    command_line.run_main(main)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Literal
 
-from pipeline import cli
-from pipeline.tensorflow_startup import import_tensorflow
-from pipeline.training.cluster import find_cluster, split_addresses
+from groundwork import command_line
+from pipeline.devices.cluster import find_cluster, split_addresses
+from pipeline.process.tensorflow_startup import import_tensorflow
 
 PROG = "python -m pipeline.data_service"
 
@@ -37,7 +37,7 @@ class DataServiceConfig:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0 once it was told to end."""
-    config = cli.parse(DataServiceConfig, argv, prog=PROG)
+    config = command_line.parse(DataServiceConfig, argv, prog=PROG)
     split_addresses(config.dispatcher, "--dispatcher")
     workers = split_addresses(config.workers, "--workers")
     own = config.dispatcher
@@ -73,4 +73,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    cli.run_main(main)
+    command_line.run_main(main)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline import cli
+from groundwork import command_line
 from groundwork.errors import UserError
-from pipeline.serving.config import ExportConfig, ExportOptions
-from pipeline.tensorflow_startup import import_tensorflow
+from pipeline.process.tensorflow_startup import import_tensorflow
+from pipeline.serving.export_config import ExportConfig, ExportOptions
 
 if TYPE_CHECKING:
     from pipeline.serving.conversion.convert_export import Conversion
@@ -16,42 +16,15 @@ if TYPE_CHECKING:
 PROG = "python -m pipeline.export"
 
 
-def export_run(config: ExportConfig) -> Description:
-    """Export what a run has trained, with averaged weights where it keeps them.
-
-    Raises:
-        UserError: no such run or checkpoint, or `output` holds something else than an export.
-        ParityError: what was written does not compute what the checkpoint computes.
-    """
-    from pipeline.data.preprocess import EvalPreprocess
-    from pipeline.serving.export_folder import export_model
-    from pipeline.serving.model_card import RunFacts, model_card
-    from pipeline.training.trained_model import load_trained_model
-    from pipeline.workdir import Workdir
-
-    trained = load_trained_model(config.workdir, config.checkpoint)
-    data = trained.config.data
-    workdir = Workdir(config.workdir)
-    facts = RunFacts(trained.config, trained.step, workdir.load_starts(), workdir.load_metrics())
-    return export_model(
-        trained.model,
-        EvalPreprocess(data.height_width, data.eval_resize),
-        trained.class_names,
-        config.output,
-        variant=trained.config.model.variant,
-        activation=trained.config.loss,
-        origin={"workdir": config.workdir, "step": trained.step, "data": data.source},
-        card=lambda description: model_card(facts, description),
-    )
-
-
 def main() -> int:
     """Run the command; returns the exit status."""
-    options = cli.parse(ExportOptions, prog=PROG)
+    options = command_line.parse(ExportOptions, prog=PROG)
     _check(options)
     import_tensorflow()
     if options.to == "saved_model":
         assert options.workdir is not None
+        from pipeline.run.export_stage import export_run
+
         run = ExportConfig(options.workdir, options.output, options.checkpoint)
         _print_export(export_run(run), options.output)
     else:
@@ -76,7 +49,7 @@ def _check(options: ExportOptions) -> None:
 
 
 def _convert(options: ExportOptions) -> Conversion:
-    from pipeline.data.source import open_source
+    from pipeline.data.dataset.source import open_source
     from pipeline.serving.conversion.convert_export import convert_export
     from pipeline.serving.loading import open_export
 
@@ -120,4 +93,4 @@ def _print_conversion(conversion: Conversion, output: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.run_main(main)
+    command_line.run_main(main)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import cli
+from groundwork import command_line
 from groundwork.errors import UserError
-from pipeline.tensorflow_startup import import_tensorflow
+from pipeline.process.tensorflow_startup import import_tensorflow
 
 PROG = "python -m pipeline.inspect_model"
 SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"}
@@ -32,12 +32,12 @@ class InspectConfig:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    config = cli.parse(InspectConfig, argv, prog=PROG)
+    config = command_line.parse(InspectConfig, argv, prog=PROG)
     if config.max_images < 1 or config.shown_images < 1:
         raise UserError("max_images and shown_images must be at least 1")
     paths = _image_paths(config)
     import_tensorflow()
-    from pipeline.inspect_pictures import inspect
+    from pipeline.serving.inspection import inspect
 
     pictures, skipped = inspect(
         config.model, paths, Path(config.output), shown_images=config.shown_images
@@ -60,4 +60,4 @@ def _image_paths(config: InspectConfig) -> list[Path]:
 
 
 if __name__ == "__main__":
-    cli.run_main(main)
+    command_line.run_main(main)

@@ -14,12 +14,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import cli, pretrain
-from pipeline.check_config import check_config
-from pipeline.config import PretrainConfig
+from groundwork import command_line
 from groundwork.errors import UserError
-from pipeline.prepare import prepare_source
-from pipeline.worker_group import WorkerGroup
+from pipeline.data.dataset.prepare_source import prepare_source
+from pipeline.process.worker_group import WorkerGroup
+from pipeline.recipe.check_run_config import check_run_config
+from pipeline.recipe.run_config import DEFAULT_RECIPE, PretrainConfig
 
 PROG = "python -m pipeline.launch_local"
 
@@ -41,21 +41,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: the first worker's that failed, or 0."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     split = arguments.index("--") if "--" in arguments else len(arguments)
-    launch = cli.parse(LaunchConfig, arguments[:split], prog=PROG)
+    launch = command_line.parse(LaunchConfig, arguments[:split], prog=PROG)
     if launch.workers < 1:
         raise UserError(f"workers is {launch.workers}: it must be at least 1")
     if launch.grace_seconds < 0:
         raise UserError(f"grace_seconds is {launch.grace_seconds}: it must not be negative")
     options = arguments[split + 1 :]
-    config = cli.parse(
-        PretrainConfig, options, prog=pretrain.PROG, default_config=pretrain.DEFAULT_CONFIG
+    config = command_line.parse(
+        PretrainConfig, options, prog="python -m pipeline.pretrain", default_config=DEFAULT_RECIPE
     )
     if config.workers is not None or config.strategy not in ("auto", "multi_worker"):
         raise UserError("launch_local sets strategy, workers and worker_index itself: leave them")
     addresses = ",".join(f"127.0.0.1:{port}" for port in free_ports(launch.workers))
     command = [sys.executable, "-m", "pipeline.pretrain", *options]
     command += ["--strategy", "multi_worker", "--workers", addresses]
-    check_config(config)
+    check_run_config(config)
     prepare_source(config.data.source, config.data.prepare)
     group = WorkerGroup(
         [[*command, "--worker_index", str(index)] for index in range(launch.workers)],
@@ -107,4 +107,4 @@ def free_ports(count: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    cli.run_main(main)
+    command_line.run_main(main)

@@ -6,29 +6,28 @@ training, the export, the transfer evaluation.
 
 from __future__ import annotations
 
-from pipeline import cli
-from pipeline.check_config import check_config
-from pipeline.config import PretrainConfig
-from pipeline.prepare import prepare_source
-from pipeline.tensorflow_startup import import_tensorflow
-from pipeline.training.cluster import cluster_of
+from groundwork import command_line
+from pipeline.data.dataset.prepare_source import prepare_source
+from pipeline.devices.cluster import cluster_of
+from pipeline.process.tensorflow_startup import import_tensorflow
+from pipeline.recipe.check_run_config import check_run_config
+from pipeline.recipe.run_config import DEFAULT_RECIPE, PretrainConfig
 
 PROG = "python -m pipeline.pretrain"
-DEFAULT_CONFIG = "configs/quickstart.yaml"
 
 
 def main() -> int:
     """Run the command; returns the exit status."""
-    config = cli.parse(PretrainConfig, prog=PROG, default_config=DEFAULT_CONFIG)
-    check_config(config)
+    config = command_line.parse(PretrainConfig, prog=PROG, default_config=DEFAULT_RECIPE)
+    check_run_config(config)
     cluster = cluster_of(config)
     workers = len(cluster.workers) if cluster else 1
     prepare_source(config.data.source, config.data.prepare, workers)
     import_tensorflow()
-    from pipeline.training.run import run
+    from pipeline.run.run_stages import run
 
     return run(config)
 
 
 if __name__ == "__main__":
-    cli.run_main(main)
+    command_line.run_main(main)

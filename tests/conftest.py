@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from pipeline.tensorflow_startup import prefer_onednn
+from pipeline.process.tensorflow_startup import prefer_onednn
 
 prefer_onednn()  # as every command, and before any test imports TensorFlow
 

@@ -15,14 +15,14 @@ from apache_beam.metrics import Metrics
 from beam_jobs.corpus import splits
 from beam_jobs.corpus.entries import Entry, fingerprint, unpack
 from beam_jobs.corpus.plan import Plan
-from groundwork import storage
 from beam_jobs.dataset import shards
 from beam_jobs.dataset.example import Example
 from beam_jobs.dataset.shards import Shard
 from beam_jobs.engines import metrics, progress
-from groundwork.errors import JobError
 from beam_jobs.images.image_check import Limits, Reason, Rejected
 from beam_jobs.images.image_process import ImageProcess
+from groundwork import storage
+from groundwork.errors import JobError
 
 _NUMBERED = re.compile(r"#[0-9]+$")
 """A key that looks as if it had been renamed: renamed itself, it cannot meet one that was."""

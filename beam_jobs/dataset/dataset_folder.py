@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from groundwork import storage
 from beam_jobs.dataset.shards import MANIFESTS, Manifest
+from groundwork import storage
 from groundwork.errors import UserError
 
 JOB = "job.json"

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from beam_jobs.dataset import tfrecord
-from groundwork import storage
 from beam_jobs.dataset.example import Example, serialize
+from groundwork import storage
 from groundwork.errors import JobError
 
 MANIFESTS = "manifests"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 
 @dataclass(kw_only=True)
 class EngineOptions:
     """Where the job runs. The output does not depend on it."""
+
+    TAKES_OPTIONS: ClassVar[str] = "beam_args"
 
     runner: Literal["local", "in_process", "embed", "portable", "dask", "dataflow"] = "local"
     """local: worker processes on this machine; in_process: all in this process, for debugging;

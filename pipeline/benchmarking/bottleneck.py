@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from pipeline.config import PretrainConfig
+from pipeline.recipe.run_config import PretrainConfig
 
 BALANCED = 1.1
 """Input and step whose rates differ by less than this factor are called balanced."""

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipeline.benchmarking.config import ServingBenchmarkConfig
-from pipeline.benchmarking.photo_like import photo_like
 from groundwork.errors import UserError
+from pipeline.benchmarking.benchmark_config import ServingBenchmarkConfig
+from pipeline.benchmarking.photo_like import photo_like
 from pipeline.serving.loading import open_export
 
 GENERATED_IMAGES = 32

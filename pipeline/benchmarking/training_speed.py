@@ -10,19 +10,21 @@ from typing import Any
 
 import tensorflow as tf
 
+from pipeline.benchmarking.benchmark_config import TrainingBenchmarkConfig
 from pipeline.benchmarking.bottleneck import Bottleneck, Machine, find_bottleneck
-from pipeline.benchmarking.config import TrainingBenchmarkConfig
-from pipeline.data.source import Split, open_source
-from pipeline.model import build_model
-from pipeline.prepare import prepare_source
-from pipeline.training import strategy as strategies
-from pipeline.training.inputs import (
-    check_batch_sizes,
+from pipeline.data.batches.distributed_batches import (
     check_divisible,
+    check_split_size,
     distributed_train_batches,
+    training_order,
 )
-from pipeline.training.train_state import TrainState
-from pipeline.training.train_step import TrainStep, make_train_step
+from pipeline.data.dataset.prepare_source import prepare_source
+from pipeline.data.dataset.source import open_source
+from pipeline.data.dataset.split import Split
+from pipeline.devices import strategy as strategies
+from pipeline.training.model.build_model import build_model
+from pipeline.training.state.train_state import TrainState
+from pipeline.training.step.train_step import TrainStep, make_train_step
 from vit_keras.flops import model_cost
 
 WARM_UP_BATCHES = 2
@@ -73,8 +75,11 @@ def measure_training(config: TrainingBenchmarkConfig, what: str) -> TrainingRepo
 
     def real_batches() -> Iterator:
         assert split is not None  # without a dataset there is `step` alone
-        check_batch_sizes(config, split, machine.replicas)
-        return iter(distributed_train_batches(strategy, config, split, start_step=0))
+        mixes = config.data.mixes_images
+        check_divisible(config, machine.replicas, mixes_images=mixes)
+        check_split_size(config, split)
+        order = training_order(config, config.data, split, config.seed)
+        return iter(distributed_train_batches(strategy, order, split, config.data, start_step=0))
 
     if what in ("input", "both"):
         input_speed = _measure(config, real_batches(), lambda batch: batch)
@@ -113,8 +118,8 @@ def _machine(config: TrainingBenchmarkConfig, strategy: tf.distribute.Strategy) 
         devices=len(tf.config.list_logical_devices(device)),
         replicas=strategy.num_replicas_in_sync,
         cores=len(os.sched_getaffinity(0)),
-        xla=strategies.use_xla(config, strategy) or device == "TPU",
-        precision=strategies.compute_policy(config, strategy),
+        xla=strategies.use_xla(config.jit_compile, strategy) or device == "TPU",
+        precision=strategies.compute_policy(config.precision, strategy),
     )
 
 
@@ -122,17 +127,23 @@ def _make_step(
     config: TrainingBenchmarkConfig, strategy: tf.distribute.Strategy, num_classes: int
 ) -> tuple[Callable[[tuple], Any], float]:
     """The run's own train step, and its GFLOPs for an image."""
-    check_divisible(config, strategy.num_replicas_in_sync)
+    check_divisible(config, strategy.num_replicas_in_sync, mixes_images=config.data.mixes_images)
     with strategy.scope():
-        policy = strategies.compute_policy(config, strategy)
-        model = build_model(config, num_classes, policy)
+        policy = strategies.compute_policy(config.precision, strategy)
+        model = build_model(
+            config.model,
+            config.data.height_width,
+            num_classes,
+            seed=config.seed,
+            policy=policy,
+        )
         state = TrainState(model, config.optim, seed=config.seed, ema_decay=config.ema_decay)
     train_step: TrainStep = make_train_step(
         strategy,
         state,
         config,
         total_steps=config.steps or 1_000_000,  # how long the schedule is costs nothing
-        jit_compile=strategies.use_xla(config, strategy),
+        jit_compile=strategies.use_xla(config.jit_compile, strategy),
     )
     return lambda batch: train_step(*batch), model_cost(model).training_flops / 1e9
 

@@ -12,8 +12,8 @@ import keras
 import tensorflow as tf
 from etils import epath
 
-from pipeline.data.preprocess import EvalPreprocess
 from groundwork.errors import UserError
+from pipeline.data.images.preprocess import EvalPreprocess
 from pipeline.serving.description import (
     FILE_NAME,
     KERAS_FILE,
@@ -24,7 +24,6 @@ from pipeline.serving.description import (
     saved_model_fingerprint,
 )
 from pipeline.serving.parity import check_parity
-from pipeline.serving.precision import in_float32
 from pipeline.serving.signatures import Activation, save_saved_model
 
 
@@ -128,3 +127,15 @@ def _copy(folder: Path, target: epath.Path) -> None:
         destination = target / str(path.relative_to(folder))
         destination.parent.mkdir(parents=True, exist_ok=True)
         destination.write_bytes(path.read_bytes())
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """`model` itself where it computes in float32, else a copy that does, with the same weights.
+
+    Weights are float32 in every policy, so that nothing is lost.
+    """
+    if model.compute_dtype == "float32":
+        return model
+    copy = model.__class__.from_config({**model.get_config(), "dtype": "float32"})
+    copy.set_weights(model.get_weights())
+    return copy

@@ -12,8 +12,8 @@ import tensorflow as tf
 from etils import epath
 
 import vit_keras  # noqa: F401 - registers the layers that a .keras file names
-from pipeline.data.preprocess import EvalPreprocess
 from groundwork.errors import UserError, one_line
+from pipeline.data.images.preprocess import EvalPreprocess
 from pipeline.serving.description import KERAS_FILE, Description, read_description
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import cli
-from pipeline.config import PretrainConfig
+from groundwork import command_line
+from pipeline.recipe.run_config import PretrainConfig
 from pipeline.serving.description import KERAS_FILE, Description
 
 LISTED_CLASSES = 20
@@ -48,7 +48,7 @@ def model_card(facts: RunFacts, description: Description) -> str:
         "Compute": _compute(facts),
         "Limits": _limits(facts),
         "Made by": _made_by(facts),
-        "Recipe": f"```yaml\n{cli.to_yaml(facts.config)}```",
+        "Recipe": f"```yaml\n{command_line.to_yaml(facts.config)}```",
     }
     height, width = description.image_size
     title = (

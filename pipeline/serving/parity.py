@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 import tensorflow as tf
 
-from pipeline.data.preprocess import EvalPreprocess
+from pipeline.data.images.preprocess import EvalPreprocess
 from pipeline.serving.description import KERAS_FILE
 
 TOLERANCE = 1e-4

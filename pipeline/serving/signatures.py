@@ -8,7 +8,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from pipeline.data.preprocess import EvalPreprocess
+from pipeline.data.images.preprocess import EvalPreprocess
 
 Activation = Literal["softmax", "sigmoid"]
 PARALLEL_DECODES = 16

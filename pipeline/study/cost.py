@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import keras
 
-from pipeline.config import PretrainConfig
-from pipeline.model import build_model
-from pipeline.preflight.memory import checkpoint_bytes, slot_bytes
+from pipeline.readiness.memory import checkpoint_bytes, slot_bytes
+from pipeline.recipe.run_config import PretrainConfig
+from pipeline.training.model.build_model import build_model
 from vit_keras.flops import Cost, model_cost
 
 FLOAT32_BYTES = 4
@@ -44,7 +44,7 @@ def training_cost(recipe: PretrainConfig, num_classes: int, images: int) -> Trai
         UserError: the architecture cannot be.
     """
     with keras.StatelessScope(initialize_variables=False):
-        model = build_model(recipe, num_classes)
+        model = build_model(recipe.model, recipe.data.height_width, num_classes, seed=recipe.seed)
     cost = model_cost(model)
     checkpoint = checkpoint_bytes(model, recipe, slot_bytes(model, recipe.optim))
     exports = EXPORTED_COPIES * FLOAT32_BYTES * cost.parameters
@@ -60,5 +60,5 @@ def planned_steps(recipe: PretrainConfig, train_images: int) -> int:
     """Optimiser steps of a recipe on a split of so many images."""
     if recipe.steps is not None:
         return recipe.steps
-    assert recipe.epochs is not None  # check_config
+    assert recipe.epochs is not None  # check_run_config
     return max(1, math.floor(recipe.epochs * train_images / recipe.batch_size))

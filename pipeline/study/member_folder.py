@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import fcntl
 import json
@@ -14,13 +13,14 @@ from typing import Any
 
 import yaml
 
-from pipeline import cli
-from pipeline.check_config import check_config
-from pipeline.config import PretrainConfig
+from groundwork import command_line, storage
 from groundwork.errors import UserError
-from pipeline.evaluation.check_config import check_transfer_config
-from pipeline.evaluation.config import TransferConfig
-from pipeline.study.config import Downstream, Member, StudyConfig
+from groundwork.recipes import merge
+from pipeline.evaluation.transfer.check_transfer_config import check_transfer_config
+from pipeline.evaluation.transfer.transfer_config import TransferConfig
+from pipeline.recipe.check_run_config import check_run_config
+from pipeline.recipe.run_config import PretrainConfig
+from pipeline.study.study_config import Downstream, Member, StudyConfig
 
 WITHOUT_EFFECT = ("workdir", "checkpoint", "log", "strategy", "tpu", "eval_batch_size")
 """Fields of a recipe that may change without another model coming out."""
@@ -48,7 +48,7 @@ class MemberFolder:
 
     def mark_trained(self, training_data: dict[str, Any]) -> None:
         """Note that the training is finished."""
-        write_text(self._trained, json.dumps(training_data) + "\n")
+        storage.write_text(str(self._trained), json.dumps(training_data) + "\n")
 
     def report(self, dataset: Downstream) -> Path:
         """Folder of the transfer report on `dataset`."""
@@ -86,11 +86,11 @@ def pretrain_config(config: StudyConfig, member: Member) -> PretrainConfig:
         UserError: an option that `python -m pipeline.pretrain` does not take.
     """
     folder = MemberFolder(config, member)
-    merged = _merge(config.base, member.recipe)
+    merged = merge(config.base, member.recipe)
     merged |= {"workdir": str(folder.workdir), "export": True, "transfer": None}
     try:
         recipe = _parse(PretrainConfig, merged)
-        check_config(recipe)
+        check_run_config(recipe)
     except UserError as error:
         raise UserError(f"member {member.name}: {error}") from error
     return recipe
@@ -103,7 +103,7 @@ def transfer_config(config: StudyConfig, member: Member, dataset: Downstream) ->
         UserError: an option that `python -m pipeline.transfer` does not take.
     """
     folder = MemberFolder(config, member)
-    options = _merge(config.transfer, {"data": dataset.data})
+    options = merge(config.transfer, {"data": dataset.data})
     options |= {
         "model": str(folder.workdir / "export"),
         "output": str(folder.report(dataset)),
@@ -124,7 +124,9 @@ def check_recipe_kept(folder: MemberFolder, recipe: PretrainConfig) -> None:
     """
     if not folder.recipe.exists():
         return
-    begun = cli.parse(PretrainConfig, ["--config", str(folder.recipe)], prog=str(folder.recipe))
+    begun = command_line.parse(
+        PretrainConfig, ["--config", str(folder.recipe)], prog=str(folder.recipe)
+    )
     differences = _differences(_as_dict(begun), _as_dict(recipe))
     if differences:
         name = folder.member.name
@@ -134,25 +136,11 @@ def check_recipe_kept(folder: MemberFolder, recipe: PretrainConfig) -> None:
         )
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file in one step: whoever finds it finds all of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".new")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.rename(path)
-
-
 def _parse(config_class: type, options: dict[str, Any]) -> Any:
     """`options`, checked and completed as those of a command are."""
-    return cli.parse(config_class, ["--config", yaml.safe_dump(options)], prog="the recipe")
-
-
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = copy.deepcopy(base)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else copy.deepcopy(value)
-    return merged
+    return command_line.parse(
+        config_class, ["--config", yaml.safe_dump(options)], prog="the recipe"
+    )
 
 
 def _as_dict(recipe: PretrainConfig) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.evaluation.table import markdown
-from pipeline.study.config import StudyConfig
+from pipeline.evaluation.reports.score_table import markdown
 from pipeline.study.cost import planned_steps, training_cost
 from pipeline.study.member_folder import pretrain_config
+from pipeline.study.study_config import StudyConfig
 
 SECONDS_PER_HOUR = 3600.0
 HOURS_PER_DAY = 24.0

@@ -8,11 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.evaluation import html_page
-from pipeline.evaluation.table import markdown
-from pipeline.study.config import StudyConfig
-from pipeline.study.figure import draw_figure
-from pipeline.study.member_folder import write_text
+from groundwork import storage
+from pipeline.evaluation.reports import html_page
+from pipeline.evaluation.reports.score_table import markdown
+from pipeline.figures.study_figure import Marked, draw_figure
 from pipeline.study.pareto import Point, Ratio, compute_ratio, pareto_front
 from pipeline.study.results import (
     DownstreamScore,
@@ -21,8 +20,13 @@ from pipeline.study.results import (
     mean_score,
     points,
 )
+from pipeline.study.study_config import StudyConfig
 
 TITLE = "Transfer accuracy against pre-training compute"
+AXES = {
+    "flops": "pre-training compute, FLOPs",
+    "device_hours": "pre-training, measured device-hours",
+}
 UNITS = {"flops": "FLOPs", "device_hours": "device-hours"}
 CAPTION = (
     "Lines join the members of a family that no cheaper one of it matches. Bars: one standard "
@@ -51,16 +55,14 @@ def write_report(
     ratios: list[dict[str, Any]] = []
     if names:
         label = f"{config.score} accuracy, mean over {', '.join(names)}, %"
-        unfinished = output / "figure.new.png"
-        draw_figure(results, names, TITLE, label, unfinished)
-        unfinished.rename(output / "figure.png")
+        draw_figure(_panels(results, names), TITLE, label, output / "figure.png")
         ratios, rows = _ratios(results, names)
         if len(rows) > 1:
             tables["Compute at equal accuracy"] = rows
     text = "\n".join(f"{title}\n\n{markdown(rows)}" for title, rows in tables.items())
     text += "".join(f"\n{note}\n" for note in notes)
-    write_text(
-        output / "table.md", f"# {TITLE}\n\n{text}" + "\n![figure](figure.png)\n" * bool(names)
+    storage.write_text(
+        str(output / "table.md"), f"# {TITLE}\n\n{text}" + "\n![figure](figure.png)\n" * bool(names)
     )
     _write_page(output, tables, notes, bool(names))
     stored = {
@@ -75,8 +77,37 @@ def write_report(
         "ratios": ratios,
         "config": asdict(config),
     }
-    write_text(output / "results.json", json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
+    storage.write_text(
+        str(output / "results.json"), json.dumps(stored, indent=2, ensure_ascii=False) + "\n"
+    )
     return text
+
+
+def _panels(
+    results: Sequence[MemberResult], names: Sequence[str]
+) -> dict[str, dict[str, list[Marked]]]:
+    """What the figure shows: for each unit of compute, the members by family."""
+    panels = {}
+    for unit, axis_label in AXES.items():
+        families: dict[str, list[Marked]] = {}
+        fronts = {
+            family: pareto_front(members)
+            for family, members in points(results, names, unit).items()
+        }
+        for result in results:
+            score = mean_score(result, names)
+            point = Point(getattr(result, unit), score.mean, score.error)
+            families.setdefault(result.family, []).append(
+                Marked(
+                    name=result.name,
+                    compute=point.compute,
+                    accuracy=100 * point.accuracy,
+                    error=100 * point.error,
+                    on_front=point in fronts[result.family],
+                )
+            )
+        panels[axis_label] = families
+    return panels
 
 
 def _member_rows(results: Sequence[MemberResult], names: Sequence[str]) -> list[list[str]]:
@@ -174,7 +205,7 @@ def _write_page(
     for title, rows in tables.items():
         body += [html_page.heading(title), html_page.table(rows)]
     body += [html_page.paragraph(note) for note in notes]
-    write_text(output / "study.html", html_page.page(TITLE, body))
+    storage.write_text(str(output / "study.html"), html_page.page(TITLE, body))
 
 
 def _percent(score: DownstreamScore | None) -> str:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from groundwork.errors import UserError
-from pipeline.evaluation.table import HEADINGS
-from pipeline.study.config import Downstream, StudyConfig
+from pipeline.evaluation.reports.score_table import HEADINGS
 from pipeline.study.cost import training_cost
 from pipeline.study.member_folder import MemberFolder, pretrain_config
 from pipeline.study.pareto import Point
+from pipeline.study.study_config import Downstream, StudyConfig
 
 SECONDS_PER_HOUR = 3600.0
 

@@ -13,14 +13,12 @@ import pytest
 import tensorflow as tf
 from dataset_folders import encode, write_dataset_folder
 
-from pipeline.config import (
-    CheckpointConfig,
-    DataConfig,
-    LogConfig,
-    ModelConfig,
-    OptimConfig,
-    PretrainConfig,
-)
+from pipeline.data.data_config import DataConfig
+from pipeline.recipe.run_config import PretrainConfig
+from pipeline.training.loop.loop_options import LogConfig
+from pipeline.training.model.model_config import ModelConfig
+from pipeline.training.optimizers.optim_config import OptimConfig
+from pipeline.training.state.checkpoint_config import CheckpointConfig
 
 
 def pytest_configure() -> None:

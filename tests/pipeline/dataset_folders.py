@@ -11,6 +11,8 @@ import PIL.Image
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+
 Example = tuple[bytes, int, str]
 """Encoded image, label, key."""
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 import vit_keras
-from pipeline.data.preprocess import EvalPreprocess
+from pipeline.data.images.preprocess import EvalPreprocess
 from pipeline.serving.export_folder import export_model
 
 CLASS_NAMES = ("ant", "bée", "猫")

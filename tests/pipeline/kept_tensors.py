@@ -7,7 +7,7 @@ import math
 import keras
 import tensorflow as tf
 
-from pipeline.training.losses import cross_entropy
+from pipeline.training.objectives.classification import cross_entropy
 
 # What names the same bytes again, or makes them anew from nothing.
 ALIASES = {"Identity", "Reshape", "Squeeze", "ExpandDims", "StopGradient"}

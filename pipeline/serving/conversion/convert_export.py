@@ -10,9 +10,10 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-from pipeline.data.eval_batches import eval_batches
-from pipeline.data.source import Source, Split
 from groundwork.errors import UserError
+from pipeline.data.batches.eval_batches import eval_batches
+from pipeline.data.dataset.source import Source
+from pipeline.data.dataset.split import Split
 from pipeline.serving.conversion import litert, onnx
 from pipeline.serving.conversion.runtime import Precision, Runner
 from pipeline.serving.loading import Export

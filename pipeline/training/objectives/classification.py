@@ -1,16 +1,18 @@
-"""Cross-entropy with the labels."""
+"""Cross-entropy with the labels, and how often the model is right."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import keras
 import tensorflow as tf
 
-from pipeline.config import PretrainConfig
-from pipeline.training.accuracy import accuracies, hits
-from pipeline.training.losses import cross_entropy
-from pipeline.training.mixing import mix_images, swap_pairs
+from pipeline.training.objectives.mixing import mix_images, swap_pairs
+from pipeline.training.objectives.objective_options import ObjectiveOptions
+
+CLASSES_FOR_TOP5 = 6
+"""With fewer classes every answer is among the first five, or nearly every one."""
 
 
 class Classification:
@@ -23,10 +25,10 @@ class Classification:
     num_hits = 2
 
     def __init__(
-        self, config: PretrainConfig, num_classes: int, class_weights: Sequence[float] | None
+        self, options: ObjectiveOptions, num_classes: int, class_weights: Sequence[float] | None
     ):
         """`class_weights`: factor of the loss of each class; None: 1."""
-        self._config = config
+        self._options = options
         self._num_classes = num_classes
         self._class_weights = class_weights
 
@@ -38,7 +40,7 @@ class Classification:
         seeds: tf.Tensor,
         *mixing: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Cross-entropy with the labels, and hits of `accuracy.hits`."""
+        """Cross-entropy with the labels, and hits of `hits`."""
         if not mixing:
             logits = model(images, training=True, seeds=seeds)
             return self._losses(logits, labels), hits(logits, labels)
@@ -53,7 +55,7 @@ class Classification:
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The same, unweighted and unsmoothed."""
         logits = model(images, training=False)
-        losses = cross_entropy(logits, labels, self._config.loss)
+        losses = cross_entropy(logits, labels, self._options.loss)
         return losses, hits(logits, labels), tf.argmax(logits, axis=-1)
 
     def accuracies(self, hits: tf.Tensor, examples: float) -> dict[str, tf.Tensor]:
@@ -61,7 +63,64 @@ class Classification:
         return accuracies(hits, examples, self._num_classes)
 
     def _losses(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        losses = cross_entropy(logits, labels, self._config.loss, self._config.label_smoothing)
+        losses = cross_entropy(logits, labels, self._options.loss, self._options.label_smoothing)
         if self._class_weights is None:
             return losses
         return losses * tf.gather(tf.constant(self._class_weights, tf.float32), labels)
+
+
+def cross_entropy(
+    logits: tf.Tensor,
+    labels: tf.Tensor,
+    kind: Literal["softmax", "sigmoid"],
+    label_smoothing: float = 0.0,
+) -> tf.Tensor:
+    """Loss of each example, in nats.
+
+    Args:
+        logits: float `[batch, classes]`; computed in float32.
+        labels: int `[batch]`.
+        kind: softmax over the classes, or the sum over classes of sigmoid cross-entropies (paper,
+            ImageNet-21k and JFT).
+        label_smoothing: share of the target spread evenly over all classes.
+
+    Returns:
+        float32 `[batch]`.
+    """
+    logits = tf.cast(logits, tf.float32)
+    classes = logits.shape[-1]
+    targets = tf.one_hot(labels, classes)
+    targets = targets * (1 - label_smoothing) + label_smoothing / classes
+    if kind == "sigmoid":
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits)
+        return tf.reduce_sum(losses, axis=-1)
+    return tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
+
+
+def hits(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Whether each label is the first choice, and whether it is among the first five.
+
+    Equal logits go by rising class, as in `tf.argmax` and `tf.math.top_k`; these, as
+    `tf.math.in_top_k`, XLA does not compile everywhere.
+
+    Args:
+        logits: float `[batch, classes]`.
+        labels: int `[batch]`.
+
+    Returns:
+        float32 `[batch, 2]`, 0 or 1.
+    """
+    classes = tf.range(logits.shape[-1], dtype=labels.dtype)
+    own = tf.gather(logits, labels, batch_dims=1)[:, None]
+    before = (logits > own) | ((logits == own) & (classes < labels[:, None]))
+    rank = tf.reduce_sum(tf.cast(before, tf.int32), axis=-1)
+    first = tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
+    return tf.cast(tf.stack([first, rank < 5], axis=-1), tf.float32)
+
+
+def accuracies(right: tf.Tensor, count: float, num_classes: int) -> dict[str, tf.Tensor]:
+    """Summed `hits` `[2]` of `count` examples as metrics by name."""
+    shares = {"accuracy": right[0] / count}
+    if num_classes >= CLASSES_FOR_TOP5:
+        shares["accuracy_top5"] = right[1] / count
+    return shares

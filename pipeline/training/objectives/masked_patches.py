@@ -6,9 +6,10 @@ import keras
 import tensorflow as tf
 
 import vit_keras
-from pipeline.config import PretrainConfig
 from groundwork.errors import UserError
-from pipeline.model import build_model
+from pipeline.training.model.build_model import build_model
+from pipeline.training.model.model_config import ModelConfig
+from pipeline.training.objectives.objective_options import MaskedPatchesConfig
 from vit_keras.masked_patches import MaskedPatchModel
 
 
@@ -55,19 +56,25 @@ class MaskedPatches:
         return losses, hits[:, None]
 
 
-def build_masked_patch_model(config: PretrainConfig, policy: str = "float32") -> MaskedPatchModel:
-    """The model to train, with weights drawn from `config.seed`.
+def build_masked_patch_model(
+    options: MaskedPatchesConfig,
+    config: ModelConfig,
+    image_size: tuple[int, int],
+    *,
+    seed: int,
+    policy: str = "float32",
+) -> MaskedPatchModel:
+    """The model to train; the arguments but for `options` are `build_model`'s.
 
     Raises:
         UserError: the model is no ViT, or its patches do not fit the target.
     """
-    vit = build_model(config, None, policy)
-    options = config.masked_patches
+    vit = build_model(config, image_size, None, seed=seed, policy=policy)
     try:
-        return MaskedPatchModel(vit, options.target, options.corrupted_share, dtype=policy)
+        return MaskedPatchModel(vit, options.target, options.mask_ratio, dtype=policy)
     except ValueError as error:
         raise UserError(
-            f"objective=masked_patches with model.variant={config.model.variant}: {error}"
+            f"objective=masked_patches with model.variant={config.variant}: {error}"
         ) from error
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from pipeline.training.optimizers.momentum import MomentumOptimizer
 from pipeline.training.optimizers.optimizer import Scalars, Slots, make_slot
+from pipeline.training.optimizers.sgd import MomentumOptimizer
 
 MIN_DIM_TO_FACTOR = 32
 DECAY_EXPONENT = 0.8

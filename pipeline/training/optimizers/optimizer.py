@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import tensorflow as tf
 
-from pipeline.config import OptimConfig
+from pipeline.training.optimizers.optim_config import OptimConfig
 from pipeline.training.optimizers.weight_rules import WeightRule
 
 Slots: TypeAlias = dict[str, tf.Variable]

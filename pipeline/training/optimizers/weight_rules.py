@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import keras
 
-from pipeline.config import OptimConfig
 from groundwork.errors import UserError
+from pipeline.training.optimizers.optim_config import OptimConfig
 
 
 class WeightRule(NamedTuple):

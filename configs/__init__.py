@@ -1,0 +1,1 @@
+"""Recipes: values only, one YAML file each; `--config NAME` takes them by name."""

@@ -1,0 +1,1 @@
+"""Order of the records, and batches of them for training and evaluation."""

@@ -1,0 +1,15 @@
+"""Options of the global batch."""
+
+from dataclasses import dataclass
+
+
+@dataclass(kw_only=True)
+class BatchOptions:
+    """The global batch, and how replicas share it."""
+
+    batch_size: int = 1024
+    """Images in a global batch: over all replicas and accumulation steps."""
+    accumulate: int = 1
+    """Microbatches that each replica splits its share of the batch into, to save memory."""
+    eval_batch_size: int | None = None
+    """Images in a global evaluation batch; null: `batch_size`."""

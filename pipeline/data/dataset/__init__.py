@@ -1,0 +1,1 @@
+"""Datasets on disk: splits, records, class counts."""

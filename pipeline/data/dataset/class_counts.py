@@ -1,0 +1,64 @@
+"""How often each class occurs in a split."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import tensorflow as tf
+
+from groundwork import storage
+from groundwork.errors import UserError
+from pipeline.data.dataset.split import Split, read_records
+
+LABELS_AT_ONCE = 4096
+
+
+def count_classes(split: Split, num_classes: int) -> list[int]:
+    """Read every label of `split`, without decoding an image.
+
+    Returns:
+        Examples of each class, in the order of the labels.
+
+    Raises:
+        UserError: an example without a label of the `num_classes`.
+    """
+    labels = read_records(split.files).batch(LABELS_AT_ONCE).map(split.parse_labels)
+    counts = np.zeros(num_classes, np.int64)
+    for batch in labels.prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
+        if batch.min() < 0 or batch.max() >= num_classes:
+            raise UserError(
+                f"split {split.name} has examples without a label below {num_classes}: "
+                "choose a labelled split, or class_weights=none"
+            )
+        counts += np.bincount(batch, minlength=num_classes)
+    return counts.tolist()
+
+
+def cached_class_counts(split: Split, num_classes: int, path: str, write: bool) -> list[int]:
+    """`count_classes`, kept in the JSON file `path` for the next start of the run.
+
+    Args:
+        split: whose examples are counted.
+        num_classes: classes of the dataset.
+        path: local or remote; counts of another split that lie there are replaced.
+        write: whether to keep them; only the chief does.
+    """
+    if storage.exists(path):
+        kept = json.loads(storage.read_text(path))
+        if kept["split"] == split.fingerprint:
+            return kept["counts"]
+    counts = count_classes(split, num_classes)
+    if write:
+        kept = {"split": split.fingerprint, "counts": counts}
+        storage.write_text(path, json.dumps(kept))
+    return counts
+
+
+def balancing_weights(counts: list[int]) -> list[float]:
+    """Weight of each class, inverse to its count; 1 on average over the examples.
+
+    A class without examples gets 0: it has nothing to weigh.
+    """
+    present = sum(count > 0 for count in counts)
+    return [sum(counts) / (present * count) if count else 0.0 for count in counts]

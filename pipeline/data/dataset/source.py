@@ -1,0 +1,282 @@
+"""Open a labeled image dataset: a dataset folder in TFDS format, or a TFDS name.
+
+The two look the same to the rest of `pipeline`: named splits of TFRecord files, each record a
+tf.Example with one encoded image and one class label.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from etils import epath
+
+from groundwork.errors import UserError, one_line
+from pipeline.data.dataset.split import FileRange, Split
+
+COMPLETED = "COMPLETED"
+"""Marker that `beam_jobs` writes last into a dataset folder."""
+JOB = "job.json"
+"""What `beam_jobs` writes first into a dataset folder: job, options, fingerprint."""
+KEY_FEATURES = ("key", "file_name", "filename", "id", "image_id")
+"""Text features that identify an example, the first one present wins."""
+REMOTE = "://"
+
+
+class NotPrepared(UserError):
+    """A TFDS dataset that is not there, where nothing may be downloaded."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset with labelled images; `open_source` makes it."""
+
+    builder: Any
+    """The `tfds.core.DatasetBuilder`."""
+    origin: str
+    """What the user named: the folder or the TFDS name."""
+    image_key: str
+    label_key: str
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their labels."""
+        return tuple(feature(self.builder, self.label_key).names)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """Names of the splits."""
+        return tuple(sorted(self.builder.info.splits))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the folder's description: features, counts, bytes and, where `beam_jobs` wrote
+        it, the job and its completion record."""
+        digest = hashlib.sha256()
+        folder = epath.Path(self.builder.data_dir)
+        for name in ("dataset_info.json", "features.json", JOB, COMPLETED):
+            path = folder / name
+            digest.update(name.encode() + b"\0")
+            digest.update(path.read_bytes() if path.exists() else b"")
+        return digest.hexdigest()
+
+    def split(self, name: str) -> Split:
+        """Look up a split.
+
+        Args:
+            name: in TFDS slicing notation, such as "train", "train[:99%]" or "train+test".
+
+        Raises:
+            UserError: no such split, an empty one, or files missing from the folder.
+        """
+        return Split(
+            name=name,
+            files=file_ranges(self.builder, self.origin, name),
+            fingerprint=split_fingerprint(self.fingerprint, self.builder, name),
+            image_key=self.image_key,
+            label_key=self.label_key,
+            key_feature=key_feature(self.builder),
+        )
+
+
+def open_source(
+    source: str,
+    data_dir: str | None = None,
+    *,
+    image_key: str = "image",
+    label_key: str = "label",
+    download: bool = True,
+) -> Source:
+    """Open a dataset for image classification.
+
+    Args:
+        source: a dataset folder, or a TFDS name such as "cifar100" or "eurosat/rgb:2.*.*". A folder
+            of that name wins over TFDS.
+        data_dir: where TFDS keeps its datasets, for a TFDS name; None: TFDS's default.
+        image_key: name of the image feature.
+        label_key: name of the class label feature.
+        download: whether TFDS may download and prepare a dataset that is not there yet.
+
+    Raises:
+        UserError: the source is missing, not complete, not in TFRecord format, or lacks the
+            features; the message says what to do.
+    """
+    builder = open_builder(source, data_dir, download=download)
+    check_image_feature(builder, source, image_key)
+    label = feature(builder, label_key)
+    if not isinstance(label, tfds.features.ClassLabel):
+        raise _feature_error(builder, source, "label", label_key, "ClassLabel")
+    return Source(builder, source, image_key, label_key)
+
+
+def open_builder(source: str, data_dir: str | None = None, *, download: bool = True) -> Any:
+    """Open a dataset folder or TFDS name, whatever its features; see `open_source`."""
+    if _is_folder(source):
+        builder = _open_folder(epath.Path(source).expanduser(), source)
+    else:
+        builder = _open_name(source, data_dir, download)
+    file_format = builder.info.file_format
+    if file_format != tfds.core.FileFormat.TFRECORD:
+        raise UserError(
+            f"{source} holds {file_format.value} files; only TFRecord is read: prepare it again "
+            "with file_format='tfrecord'"
+        )
+    return builder
+
+
+def check_image_feature(builder: Any, source: str, image_key: str) -> None:
+    """Raise a UserError unless `image_key` is an encoded image of integer pixels."""
+    image = feature(builder, image_key)
+    if not isinstance(image, tfds.features.Image) or np.dtype(image.np_dtype).kind == "f":
+        raise _feature_error(builder, source, "image", image_key, "Image (8 or 16 bits)")
+
+
+def feature(builder: Any, key: str) -> Any:
+    """The feature at `key`, levels parted by "/"; None where there is none."""
+    node = builder.info.features
+    for part in key.split("/"):
+        if not isinstance(node, tfds.features.FeaturesDict) or part not in node:
+            return None
+        node = node[part]
+    return node
+
+
+def key_feature(builder: Any) -> str | None:
+    """Name of the text feature that identifies an example, if there is one."""
+    features = builder.info.features
+    texts = (name for name in KEY_FEATURES if name in features)
+    return next((name for name in texts if isinstance(features[name], tfds.features.Text)), None)
+
+
+def file_ranges(builder: Any, origin: str, name: str) -> tuple[FileRange, ...]:
+    """The files of a split in TFDS slicing notation; raises as `Source.split` does."""
+    existing = ", ".join(sorted(builder.info.splits)) or "none"
+    try:
+        instructions = builder.info.splits[name].file_instructions
+    except (ValueError, KeyError, AssertionError) as error:
+        raise UserError(f"{origin} has no split {name}; its splits: {existing}") from error
+    files = tuple(FileRange(str(i.filename), i.skip, i.take) for i in instructions if i.take)
+    if not files:
+        raise UserError(f"split {name} of {origin} is empty; its splits: {existing}")
+    missing = [path for path in sorted({file.path for file in files}) if not _exists(path)]
+    if missing:
+        raise UserError(
+            f"{len(missing)} files of split {name} are missing from {origin}, the first is "
+            f"{missing[0]}: copy or write the dataset again"
+        )
+    return files
+
+
+def split_fingerprint(dataset_fingerprint: str, builder: Any, name: str) -> str:
+    """SHA-256 of a dataset's fingerprint and of the file ranges of one split."""
+    digest = hashlib.sha256(dataset_fingerprint.encode())
+    for i in builder.info.splits[name].file_instructions:
+        digest.update(f"{epath.Path(i.filename).name}:{i.skip}:{i.take}\n".encode())
+    return digest.hexdigest()
+
+
+def _is_folder(source: str) -> bool:
+    """Whether `source` is meant as a folder: one exists, or it cannot be a TFDS name."""
+    path = epath.Path(source).expanduser()
+    if path.is_dir():
+        return True
+    return REMOTE in source or source.startswith(("/", "./", "../", "~"))
+
+
+def _exists(path: str) -> bool:
+    return bool(epath.Path(path).exists())
+
+
+def _open_folder(folder: epath.Path, source: str) -> Any:
+    if not folder.is_dir():
+        raise UserError(
+            f"dataset folder {source} does not exist: make it with python -m "
+            f"beam_jobs.build_dataset --input IMAGES --output {source}"
+        )
+    if (folder / JOB).exists() and not (folder / COMPLETED).exists():
+        raise UserError(
+            f"dataset folder {source} is not complete (it has {JOB} and no {COMPLETED}): run the "
+            "same beam_jobs command again, it goes on where it stopped"
+        )
+    if not (folder / "dataset_info.json").exists():
+        raise UserError(_not_a_dataset(folder, source))
+    try:
+        return tfds.builder_from_directory(folder)
+    except Exception as error:  # TFDS raises many kinds for a damaged description
+        raise UserError(f"cannot read the dataset folder {source}: {one_line(error)}") from error
+
+
+def _not_a_dataset(folder: epath.Path, source: str) -> str:
+    """Say what a folder without dataset_info.json holds instead."""
+    entries = sorted(folder.iterdir())
+    if not entries:
+        return f"dataset folder {source} is empty: write a dataset into it with beam_jobs first"
+    below = [entry for entry in entries if (entry / "dataset_info.json").exists()]
+    if below:
+        names = " or ".join(f"{source}/{entry.name}" for entry in below)
+        return f"{source} is not itself a dataset folder; did you mean {names}?"
+    return (
+        f"{source} is not a dataset folder (no dataset_info.json): if it holds images, first run "
+        f"python -m beam_jobs.build_dataset --input {source} --output DATASET"
+    )
+
+
+def _open_name(name: str, data_dir: str | None, download: bool) -> Any:
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        close = difflib.get_close_matches(name.partition("/")[0], tfds.list_builders(), n=1)
+        hint = f"; the nearest TFDS name is {close[0]}" if close else ""
+        raise UserError(
+            f"{name} is neither a dataset folder that exists nor a TFDS name{hint}. To make a "
+            f"folder: python -m beam_jobs.build_dataset --input IMAGES --output {name}"
+        ) from error
+    except (ImportError, AssertionError) as error:  # a package or a version that is not there
+        raise UserError(f"TFDS cannot open {name}: {one_line(error)}") from error
+    if builder.is_prepared():
+        return builder
+    where = f"data_dir {data_dir}" if data_dir else "TFDS's data_dir"
+    if not download:
+        raise NotPrepared(
+            f"the TFDS dataset {name} has not been prepared in {where}: get it with "
+            f"{build_command(name, data_dir)}"
+        )
+    try:
+        builder.download_and_prepare(file_format="tfrecord")
+    except Exception as error:  # network, checksum, manual download, missing package
+        raise UserError(
+            f"the TFDS dataset {name} is not in {where} and could not be prepared: "
+            f"{one_line(error)}"
+        ) from error
+    return builder
+
+
+def build_command(name: str, data_dir: str | None) -> str:
+    """The command that prepares a TFDS dataset, named with or without a version."""
+    return f"tfds build {name.partition(':')[0]}" + (f" --data_dir {data_dir}" if data_dir else "")
+
+
+def test_split_name(source: Source) -> str:
+    """The split to measure on where none is named: `build_dataset` writes no test by default."""
+    if "test" not in source.split_names and "validation" in source.split_names:
+        return "validation"
+    return "test"
+
+
+def _feature_error(builder: Any, source: str, role: str, key: str, wanted: str) -> UserError:
+    kinds = {name: type(kind).__name__ for name, kind in builder.info.features.items()}
+    listed = ", ".join(f"{name} ({kind})" for name, kind in sorted(kinds.items()))
+    return UserError(
+        f"{source} has no {wanted} feature named {key}; its features: {listed}. Name another with "
+        f"{role}_key"
+    )

@@ -1,0 +1,105 @@
+"""Some examples of a dataset in a fixed order: their records, and how to parse them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+
+class FileRange(NamedTuple):
+    """Examples `skip` to `skip + take` of one TFRecord file."""
+
+    path: str
+    skip: int
+    take: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """Some examples of a dataset, in a fixed order, and how to parse them."""
+
+    name: str
+    """As asked for, in TFDS slicing notation, such as train[:99%]."""
+    files: tuple[FileRange, ...]
+    """What to read, in order."""
+    fingerprint: str
+    """SHA-256 of the dataset's description and of the file ranges."""
+    image_key: str
+    label_key: str
+    key_feature: str | None
+    """Text feature that identifies an example; None: the dataset has none."""
+
+    @property
+    def num_examples(self) -> int:
+        """Number of examples."""
+        return sum(file.take for file in self.files)
+
+    def slice(self, start: int, stop: int) -> Split:
+        """Examples `start` to `stop`, counted over the whole split, in order; may be none."""
+        ranges = []
+        first = 0  # index of the first example of the file
+        for path, skip, take in self.files:
+            begin, end = max(start, first), min(stop, first + take)
+            if begin < end:
+                ranges.append(FileRange(path, skip + begin - first, end - begin))
+            first += take
+        return self._part(tuple(ranges), f"[{start}:{stop}]")
+
+    def joined(self, other: Split) -> Split:
+        """These examples, then those of `other`, a split of the same dataset."""
+        part = self._part((*self.files, *other.files), f"+{other.fingerprint}")
+        return replace(part, name=f"{self.name}+{other.name}")
+
+    def select(self, indices: Sequence[int]) -> Split:
+        """The examples at `indices`, counted over the whole split, in that order."""
+        starts = np.cumsum([0, *(file.take for file in self.files)])
+        numbers = np.searchsorted(starts, indices, side="right") - 1
+        chosen = zip(numbers.tolist(), np.subtract(indices, starts[numbers]).tolist(), strict=True)
+        files = tuple(
+            FileRange(self.files[number].path, self.files[number].skip + offset, 1)
+            for number, offset in chosen
+        )
+        return self._part(files, f"[{','.join(map(str, indices))}]")
+
+    def _part(self, files: tuple[FileRange, ...], what: str) -> Split:
+        digest = hashlib.sha256((self.fingerprint + what).encode())
+        return replace(self, files=files, fingerprint=digest.hexdigest())
+
+    def parse(self, serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Parse one serialized tf.Example into (encoded image, string []; label, int64 [])."""
+        parsed = tf.io.parse_single_example(
+            serialized,
+            {
+                self.image_key: tf.io.FixedLenFeature([], tf.string),
+                self.label_key: tf.io.FixedLenFeature([], tf.int64),
+            },
+        )
+        return parsed[self.image_key], parsed[self.label_key]
+
+    def parse_labels(self, serialized: tf.Tensor) -> tf.Tensor:
+        """Parse the labels, int64 `[batch]`, of serialized tf.Examples, string `[batch]`."""
+        feature = {self.label_key: tf.io.FixedLenFeature([], tf.int64)}
+        return tf.io.parse_example(serialized, feature)[self.label_key]
+
+    def parse_key(self, serialized: tf.Tensor) -> tf.Tensor:
+        """Parse the key (string []) of one serialized tf.Example; empty where there is none."""
+        if self.key_feature is None:
+            return tf.constant("")
+        feature = {self.key_feature: tf.io.FixedLenFeature([], tf.string)}
+        return tf.io.parse_single_example(serialized, feature)[self.key_feature]
+
+
+def read_records(files: tuple[FileRange, ...]) -> tf.data.Dataset:
+    """The serialized tf.Examples of `files`, in order: a dataset of string []."""
+    paths, skips, takes = (list(column) for column in zip(*files, strict=True))
+    ranges = tf.data.Dataset.from_tensor_slices(
+        (tf.constant(paths), tf.constant(skips, tf.int64), tf.constant(takes, tf.int64))
+    )
+    return ranges.flat_map(
+        lambda path, skip, take: tf.data.TFRecordDataset(path).skip(skip).take(take)
+    )

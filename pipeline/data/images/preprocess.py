@@ -1,0 +1,118 @@
+"""From the bytes of an image file to what the model sees in evaluation and serving.
+
+Evaluation input and the exported SavedModel call these same functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from pipeline.data.images.exif import orientation, turn_upright
+
+JPEG_MAGIC = b"\xff\xd8\xff"
+PNG_MAGIC = b"\x89PNG"
+
+
+@dataclass(frozen=True)
+class EvalPreprocess:
+    """Encoded image to the evaluation image: decode, resize, crop, scale to [-1, 1].
+
+    Resizing is bilinear with antialiasing. Without `eval_resize` the image is resized straight to
+    `image_size`, as in the original ViT code; with it the image first covers a frame that is
+    `eval_resize` pixels at its shorter side (256 for a 224-pixel model, as in big_vision) and the
+    centre is cropped.
+    """
+
+    image_size: tuple[int, int]
+    """Height and width of the result, in pixels."""
+    eval_resize: int | None = None
+    """Shorter side before the central crop, in pixels; None: no crop."""
+
+    def __post_init__(self) -> None:
+        if min(self.image_size) < 1:
+            raise ValueError(f"image_size must be positive, not {self.image_size}")
+        if self.eval_resize is not None and self.eval_resize < min(self.image_size):
+            raise ValueError(
+                f"eval_resize {self.eval_resize} is smaller than the shorter side of image_size "
+                f"{self.image_size}: nothing would be left to crop"
+            )
+
+    def __call__(self, encoded: tf.Tensor) -> tf.Tensor:
+        """Encoded image, string [], to float32 [height, width, 3] in [-1, 1]."""
+        return self.from_pixels(decode_rgb(encoded))
+
+    def from_pixels(self, image: tf.Tensor) -> tf.Tensor:
+        """RGB image, [h, w, 3] in [0, 255], to float32 [height, width, 3] in [-1, 1]."""
+        height, width = self.image_size
+        if self.eval_resize is None:
+            image = tf.image.resize(image, self.image_size, antialias=True)
+        else:
+            image = tf.image.resize(image, self._covering_size(tf.shape(image)), antialias=True)
+            top = (tf.shape(image)[0] - height) // 2
+            left = (tf.shape(image)[1] - width) // 2
+            image = image[top : top + height, left : left + width]
+        image.set_shape([height, width, 3])
+        return to_model_range(image)
+
+    def _covering_size(self, shape: tf.Tensor) -> tf.Tensor:
+        """Size, int32 [2], at which an image of `shape` just covers the frame to crop from."""
+        assert self.eval_resize is not None
+        enlarge = self.eval_resize / min(self.image_size)
+        frame = tf.constant([side * enlarge for side in self.image_size], tf.float32)
+        size = tf.cast(shape[:2], tf.float32)
+        size = tf.round(size * tf.reduce_max(frame / size))
+        return tf.maximum(tf.cast(size, tf.int32), tf.constant(self.image_size))
+
+    def get_config(self) -> dict[str, Any]:
+        """The settings, as JSON holds them; `from_config` takes them."""
+        return asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> EvalPreprocess:
+        """Make one from what `get_config` gave."""
+        height, width = config["image_size"]
+        return cls(image_size=(height, width), eval_resize=config["eval_resize"])
+
+
+def to_model_range(image: tf.Tensor) -> tf.Tensor:
+    """Pixels in [0, 255] to float32 in [-1, 1]."""
+    return tf.cast(image, tf.float32) / 127.5 - 1.0
+
+
+def decode_rgb(encoded: tf.Tensor) -> tf.Tensor:
+    """Decode JPEG, PNG, GIF (first frame), BMP or WebP to uint8 [h, w, 3].
+
+    A JPEG is turned upright by its EXIF orientation, and transparent PNG pixels are laid on white,
+    as `beam_jobs` does when it writes a dataset.
+
+    Raises:
+        tf.errors.InvalidArgumentError: the bytes are none of these formats, or are damaged.
+    """
+
+    def jpeg() -> tf.Tensor:
+        return turn_upright(tf.io.decode_jpeg(encoded, channels=3), orientation(encoded))
+
+    def png() -> tf.Tensor:
+        return _on_white(tf.io.decode_png(encoded, channels=4))
+
+    def other() -> tf.Tensor:
+        return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
+    image = tf.case(
+        [(_starts(encoded, JPEG_MAGIC), jpeg), (_starts(encoded, PNG_MAGIC), png)], other
+    )
+    image.set_shape([None, None, 3])
+    return image
+
+
+def _starts(encoded: tf.Tensor, magic: bytes) -> tf.Tensor:
+    return tf.equal(tf.strings.substr(encoded, 0, len(magic)), magic)
+
+
+def _on_white(rgba: tf.Tensor) -> tf.Tensor:
+    alpha = tf.cast(rgba[..., 3:], tf.float32) / 255.0
+    rgb = tf.cast(rgba[..., :3], tf.float32)
+    return tf.cast(tf.round(rgb * alpha + 255.0 * (1.0 - alpha)), tf.uint8)

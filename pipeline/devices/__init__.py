@@ -1,0 +1,1 @@
+"""Devices and workers: strategies, clusters, TPUs, what this machine has."""

@@ -1,0 +1,29 @@
+"""Options that say what a run computes on, and in which type."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(kw_only=True)
+class DeviceOptions:
+    """Strategy, workers, TPU, precision and compiler."""
+
+    strategy: Literal["auto", "default", "mirrored", "multi_worker", "tpu"] = "auto"
+    """tf.distribute strategy. auto: multi_worker where `workers`, TF_CONFIG or a Slurm step name
+    several, tpu on a TPU host, mirrored over several GPUs, otherwise default (one device)."""
+    workers: str | None = None
+    """Addresses of the processes that train together, as host:port,host:port, the same for each;
+    the first is the chief. null: those of TF_CONFIG, or the tasks of the Slurm step."""
+    worker_index: int | None = None
+    """Place of this process in `workers`, from 0; null: that of this machine's name."""
+    tpu: str = "local"
+    """TPU name or grpc:// address; local: the TPU of this VM."""
+    tpu_zone: str | None = None
+    """Google Cloud zone of the named TPU; null: that of this VM."""
+    tpu_project: str | None = None
+    """Google Cloud project of the named TPU; null: that of this VM."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Compute type. auto: bfloat16 on TPUs and on GPUs that have it, otherwise float32. float16 is
+    for older GPUs: the loss is scaled dynamically. Weights are float32 always."""
+    jit_compile: Literal["auto", "true", "false"] = "auto"
+    """Compile the forward and backward pass with XLA. auto: on TPUs and GPUs, not on CPUs."""

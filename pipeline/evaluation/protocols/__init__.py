@@ -1,0 +1,1 @@
+"""Protocols: what each learns from a task, and how it is scored."""

@@ -1,0 +1,1 @@
+"""Reports of transfer evaluations, and comparisons of them."""

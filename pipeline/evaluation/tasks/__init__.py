@@ -1,0 +1,1 @@
+"""Downstream tasks: which images to learn from, which to be judged on."""

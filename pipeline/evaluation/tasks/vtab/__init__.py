@@ -1,0 +1,1 @@
+"""The 19 tasks of VTAB-1k."""

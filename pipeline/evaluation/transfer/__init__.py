@@ -1,0 +1,1 @@
+"""One transfer evaluation, from its options to its report."""

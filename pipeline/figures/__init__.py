@@ -1,0 +1,1 @@
+"""Every matplotlib figure; arrays in, pixels or a file out."""

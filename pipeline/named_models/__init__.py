@@ -1,0 +1,1 @@
+"""Models by whatever name the user has for them: an export, a workdir, a file of weights."""

@@ -1,1 +1,0 @@
-"""Checks before a run: what would fail, or would not fit, and what to do about it."""

@@ -1,0 +1,1 @@
+"""The process of a command: start-up, children, signals, progress."""

@@ -1,0 +1,157 @@
+"""All checks: of a run that has not started, and as the first step of one."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import keras
+
+from groundwork.errors import UserError
+from pipeline.data.batches.distributed_batches import check_split_size, training_order
+from pipeline.data.dataset.source import Source, open_source
+from pipeline.devices.machine import Machine, look_at_machine
+from pipeline.devices.strategy import policy_on
+from pipeline.devices.wheels import check_wheel, installed_wheels
+from pipeline.process.check import Check
+from pipeline.readiness.device_checks import (
+    check_batch,
+    check_devices,
+    check_precision,
+    check_workers,
+)
+from pipeline.readiness.memory import check_memory, checkpoint_bytes, slot_bytes
+from pipeline.readiness.preflight_config import PreflightConfig
+from pipeline.readiness.storage_checks import check_split, check_workdir, missing_dataset
+from pipeline.recipe.run_config import PretrainConfig
+from pipeline.training.objectives.objective import build_objective_model
+from pipeline.training.state.train_state import TrainState
+
+CLASSES = 1000
+"""Taken where the dataset is not there to count them."""
+
+
+def preflight(config: PreflightConfig) -> list[Check]:
+    """Check a run without starting it; no weight is allocated, and nothing written.
+
+    Raises:
+        UserError: a configuration that cannot be, whatever the machine.
+    """
+    machine = look_at_machine(config)
+    driver = Path("/dev/nvidiactl").exists()
+    checks = [
+        check_wheel(installed_wheels(), machine.device, nvidia_driver=driver),
+        check_devices(machine, config.tpu),
+    ]
+    if machine.cluster:
+        checks.append(check_workers(machine.cluster))
+    replicas = config.replicas or machine.replicas
+    unknown = "the number of TPU devices is not known before the TPU is started"
+    if replicas is None:
+        checks.append(Check("batch", "not checked", unknown, "give --replicas"))
+    else:
+        checks.append(check_batch(config, config.data, replicas, machine.device))
+    precision = check_precision(config.precision, machine.device)
+    checks.append(precision)
+    source, of_dataset = _look_at_dataset(config, machine)
+    checks += of_dataset
+    policy = (
+        "float32" if precision.status == "error" else policy_on(machine.device, config.precision)
+    )
+    with keras.StatelessScope(initialize_variables=False):
+        model = build_objective_model(
+            config,
+            config.model,
+            config.data.height_width,
+            source.num_classes if source else CLASSES,
+            seed=config.seed,
+            policy=policy,
+        )
+    slots = slot_bytes(model, config.optim)
+    checks.append(_check_workdir(model, config, slots))
+    if replicas is None:
+        checks.append(Check("memory", "not checked", unknown, "give --replicas"))
+        return checks
+    device_bytes = machine.device_bytes
+    if config.device_memory is not None:
+        device_bytes = int(config.device_memory * 1e9)
+    checks.append(
+        check_memory(
+            model,
+            config,
+            slots=slots,
+            replicas=replicas,
+            compute_bytes=compute_bytes(policy),
+            device_bytes=device_bytes,
+        )
+    )
+    return checks
+
+
+def check_start(
+    config: PretrainConfig, source: Source, state: TrainState, *, replicas: int, policy: str
+) -> list[Check]:
+    """The checks that a run makes before its first step, in a fraction of a second.
+
+    Args:
+        config: of the run.
+        source: its dataset, as this host sees it.
+        state: what it trains.
+        replicas: of all workers.
+        policy: Keras dtype policy of the model.
+    """
+    slots = sum(
+        math.prod(slot.shape) * slot.dtype.size
+        for table in state.optimizer.slots
+        for slot in table.values()
+    )
+    data = config.data
+    names = [data.train_split, *([data.eval_split] if data.eval_split else [])]
+    return [
+        *(check_split(source.split(name)) for name in names),
+        _check_workdir(state.model, config, slots),
+        check_memory(
+            state.model,
+            config,
+            slots=slots,
+            replicas=replicas,
+            compute_bytes=compute_bytes(policy),
+            device_bytes=look_at_machine(config).device_bytes,
+        ),
+    ]
+
+
+def compute_bytes(policy: str) -> int:
+    """Bytes of a number in the compute type of a Keras dtype policy."""
+    return 4 if policy == "float32" else 2
+
+
+def _look_at_dataset(config: PretrainConfig, machine: Machine) -> tuple[Source | None, list[Check]]:
+    data = config.data
+    try:
+        source = open_source(
+            data.source,
+            data.data_dir,
+            image_key=data.image_key,
+            label_key=data.label_key,
+            download=False,
+        )
+    except UserError as error:
+        return None, [missing_dataset(error, data.prepare)]
+    try:
+        train_split = source.split(data.train_split)
+        splits = [train_split]
+        if data.eval_split:
+            splits.append(source.split(data.eval_split))
+        check_split_size(config, train_split)
+        workers = len(machine.cluster.workers) if machine.cluster else 1
+        training_order(config, data, train_split, config.seed).check_hosts(workers)
+    except (UserError, ValueError) as error:
+        return source, [Check("dataset", "error", str(error))]
+    return source, [check_split(split) for split in splits]
+
+
+def _check_workdir(model: keras.Model, config: PretrainConfig, slots: int) -> Check:
+    # A new checkpoint is written before the oldest is deleted.
+    kept = config.checkpoint.keep + 1 + (config.checkpoint.keep_best is not None)
+    return check_workdir(config.workdir, checkpoint_bytes(model, config, slots), kept)

@@ -1,0 +1,151 @@
+"""Checks of a configuration that types cannot express, before anything is started."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+
+from groundwork.errors import UserError
+from pipeline.data.images.augment_preset import USUAL_MAXIMUM
+from pipeline.devices.cluster import cluster_of
+from pipeline.recipe.run_config import PretrainConfig
+
+
+def check_run_config(config: PretrainConfig) -> None:
+    """Raise a UserError that names the first field out of range."""
+    if (config.steps is None) == (config.epochs is None):
+        raise UserError("give one of steps and epochs")
+    for name in (
+        "steps",
+        "epochs",
+        "batch_size",
+        "accumulate",
+        "steps_per_loop",
+        "eval_every_steps",
+        "eval_batch_size",
+        "checkpoint.every_steps",
+        "checkpoint.keep",
+        "log.every_steps",
+        "log.peak_tflops",
+        "data.shuffle_window",
+        "data.eval_resize",
+        "data.service_workers",
+        "optim.clip_norm",
+        "optim.rsqrt_timescale",
+        "optim.sam_rho",
+    ):
+        value = _field(config, name)
+        if value is not None and value <= 0:
+            raise UserError(f"{name} is {value}: it must be greater than 0")
+    for name in (
+        "label_smoothing",
+        "ema_decay",
+        "model.dropout_rate",
+        "optim.momentum",
+        "optim.beta1",
+        "optim.beta2",
+    ):
+        value = _field(config, name)
+        if value is not None and not 0 <= value < 1:
+            raise UserError(f"{name} is {value}: it must be at least 0 and less than 1")
+    for name in (
+        "optim.peak_lr",
+        "optim.end_lr",
+        "optim.warmup_steps",
+        "optim.cooldown_steps",
+        "optim.weight_decay",
+        "optim.head_weight_decay",
+        "data.randaugment_layers",
+        "data.randaugment_magnitude",
+        "data.mixup_alpha",
+        "data.cutmix_alpha",
+    ):
+        value = _field(config, name)
+        if value is not None and value < 0:
+            raise UserError(f"{name} is {value}: it must not be negative")
+    _check_log_and_checkpoint(config)
+    if config.transfer and not config.export:
+        raise UserError("transfer evaluates the export: set export=true, or transfer=null")
+    _check_workers(config)
+    _check_service(config)
+    _check_keras_cv(config)
+    _check_shares(config)
+    if config.objective == "masked_patches":
+        _check_masked_patches(config)
+    if min(config.data.height_width) < 1:
+        raise UserError(f"data.image_size is {config.data.image_size}: it must be positive")
+
+
+def _check_workers(config: PretrainConfig) -> None:
+    if config.strategy not in ("auto", "multi_worker"):
+        if config.workers is not None:
+            raise UserError(f"workers are for strategy multi_worker, not for {config.strategy}")
+        return
+    if cluster_of(config) is None and config.strategy == "multi_worker":
+        raise UserError(
+            "--strategy multi_worker: give --workers host:port,host:port, or TF_CONFIG, or start "
+            "this with srun in a Slurm job of several tasks; on one machine use "
+            "`python -m pipeline.launch_local`"
+        )
+
+
+def _check_service(config: PretrainConfig) -> None:
+    service = config.data.service
+    if service is not None and not re.fullmatch(r"grpc://[^/:]+:\d+", service):
+        raise UserError(f"data.service is {service}: give grpc://host:port of the dispatcher")
+
+
+def _check_keras_cv(config: PretrainConfig) -> None:
+    data = config.data
+    if data.randaugment_policy != "keras_cv":
+        return
+    if importlib.util.find_spec("keras_cv") is None:
+        raise UserError(
+            "data.randaugment_policy is keras_cv, which is not installed: "
+            "pip install --editable '.[keras-cv]'"
+        )
+    if data.augmentation.randaugment_magnitude > USUAL_MAXIMUM:
+        raise UserError(
+            f"RandAugment's magnitude is {data.augmentation.randaugment_magnitude}, and keras-cv's "
+            f"ends at {USUAL_MAXIMUM}: give --data.randaugment_magnitude {USUAL_MAXIMUM}"
+        )
+
+
+def _check_shares(config: PretrainConfig) -> None:
+    for name in ("data.min_crop_area", "optim.layer_decay"):
+        value = _field(config, name)
+        if value is not None and not 0 < value <= 1:
+            raise UserError(f"{name} is {value}: choose from (0, 1]")
+
+
+def _check_masked_patches(config: PretrainConfig) -> None:
+    share = config.masked_patches.mask_ratio
+    if not 0 < share < 1:
+        raise UserError(f"masked_patches.mask_ratio is {share}: choose from (0, 1)")
+    for name, is_set in {
+        "label_smoothing": config.label_smoothing > 0,
+        "class_weights": config.class_weights != "none",
+        "loss": config.loss != "softmax",
+        "data.mixup_alpha or data.cutmix_alpha": config.data.mixes_images,
+        "optim.layer_decay": config.optim.layer_decay is not None,
+        "init_from": config.init_from is not None,
+    }.items():
+        if is_set:
+            raise UserError(f"objective=masked_patches does not go with {name}: leave it out")
+    if config.masked_patches.target == "pixels" and config.checkpoint.keep_best == "eval/accuracy":
+        raise UserError("masked_patches.target=pixels has no accuracy: keep_best=eval/loss")
+
+
+def _check_log_and_checkpoint(config: PretrainConfig) -> None:
+    window = config.log.profile_steps
+    if window and not 1 <= window[0] <= window[1]:
+        raise UserError(f"log.profile_steps is {window}: give the first and the last step, from 1")
+    if config.checkpoint.keep_best and not config.data.eval_split:
+        raise UserError("checkpoint.keep_best needs an evaluation: give data.eval_split")
+
+
+def _field(config: PretrainConfig, name: str) -> float | int | None:
+    value: object = config
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value  # type: ignore[return-value]

@@ -1,0 +1,34 @@
+"""The export stage of a run: its trained model as SavedModel and `.keras` file."""
+
+from __future__ import annotations
+
+from pipeline.data.images.preprocess import EvalPreprocess
+from pipeline.serving.description import Description
+from pipeline.serving.export_config import ExportConfig
+from pipeline.serving.export_folder import export_model
+from pipeline.serving.model_card import RunFacts, model_card
+from pipeline.workdir.trained_model import load_trained_model
+from pipeline.workdir.workdir import Workdir
+
+
+def export_run(config: ExportConfig) -> Description:
+    """Export what a run has trained, with averaged weights where it keeps them.
+
+    Raises:
+        UserError: no such run or checkpoint, or `output` holds something else than an export.
+        ParityError: what was written does not compute what the checkpoint computes.
+    """
+    trained = load_trained_model(config.workdir, config.checkpoint)
+    data = trained.config.data
+    workdir = Workdir(config.workdir)
+    facts = RunFacts(trained.config, trained.step, workdir.load_starts(), workdir.load_metrics())
+    return export_model(
+        trained.model,
+        EvalPreprocess(data.height_width, data.eval_resize),
+        trained.class_names,
+        config.output,
+        variant=trained.config.model.variant,
+        activation=trained.config.loss,
+        origin={"workdir": config.workdir, "step": trained.step, "data": data.source},
+        card=lambda description: model_card(facts, description),
+    )

@@ -1,0 +1,208 @@
+"""The training stage of a run: everything that the loop needs, made from the configuration."""
+
+from __future__ import annotations
+
+import contextlib
+
+import tensorflow as tf
+
+from groundwork.errors import UserError
+from pipeline.data.batches.distributed_batches import (
+    check_divisible,
+    check_split_size,
+    distributed_eval_batches,
+    distributed_train_batches,
+    training_order,
+)
+from pipeline.data.batches.train_order import EpochOrder
+from pipeline.data.dataset.class_counts import balancing_weights, cached_class_counts
+from pipeline.data.dataset.source import Source, open_source
+from pipeline.data.dataset.split import Split
+from pipeline.devices import strategy as strategies
+from pipeline.devices.accelerators import find_accelerators
+from pipeline.process.check import raise_first_error
+from pipeline.process.disk_full import explain_full_disk
+from pipeline.process.stop_signal import StopSignal
+from pipeline.readiness.run_checks import check_start
+from pipeline.recipe.hyperparameters import hyperparameters
+from pipeline.recipe.run_config import PretrainConfig
+from pipeline.training.loop.compute_meter import ComputeMeter, training_flops
+from pipeline.training.loop.evaluate import make_evaluate
+from pipeline.training.loop.metrics_log import MetricsLog
+from pipeline.training.loop.profile_window import ProfileWindow
+from pipeline.training.loop.train_loop import TrainLoop
+from pipeline.training.objectives.objective import build_objective_model
+from pipeline.training.state.best_checkpoint import BestCheckpoint
+from pipeline.training.state.checkpoint import Checkpointer, start_state
+from pipeline.training.state.train_state import TrainState
+from pipeline.training.step.train_step import make_train_step
+from pipeline.workdir.run_record import run_record
+from pipeline.workdir.workdir import Workdir
+
+
+def train(
+    config: PretrainConfig, workdir: Workdir, strategy: tf.distribute.Strategy, stop: StopSignal
+) -> int:
+    """Train from where the workdir is to the last step; returns the exit status.
+
+    Returns:
+        0 when the last step is done; after a signal its status, with a checkpoint saved.
+
+    Raises:
+        UserError: bad input; as its subclasses, what ended the training.
+    """
+    data = config.data
+    source = open_source(
+        data.source, data.data_dir, image_key=data.image_key, label_key=data.label_key
+    )
+    train_split = source.split(data.train_split)
+    eval_split = source.split(data.eval_split) if data.eval_split else None
+    replicas = strategy.num_replicas_in_sync
+    check_divisible(config, replicas, mixes_images=data.mixes_images)
+    check_split_size(config, train_split)
+    order = training_order(config, data, train_split, config.seed)
+    total_steps = _total_steps(config, order)
+    window = config.log.profile_steps
+    if window and window[1] > total_steps:
+        raise UserError(
+            f"log.profile_steps ends with step {window[1]}, the run with step {total_steps}: "
+            f"choose earlier ones"
+        )
+    chief = strategies.is_chief(strategy)
+
+    with strategy.scope():
+        policy = strategies.compute_policy(config.precision, strategy)
+        model = build_objective_model(
+            config,
+            config.model,
+            data.height_width,
+            source.num_classes,
+            seed=config.seed,
+            policy=policy,
+        )
+        state = TrainState(
+            model,
+            config.optim,
+            seed=config.seed,
+            ema_decay=config.ema_decay,
+            scale_loss=policy == "mixed_float16",
+        )
+    checks = check_start(config, source, state, replicas=replicas, policy=policy)
+    raise_first_error(checks)
+    checkpointer = Checkpointer(state, workdir.checkpoints, config.checkpoint.keep, write=chief)
+    keep_best = config.checkpoint.keep_best
+    best = BestCheckpoint(state, workdir.best_checkpoint, keep_best, chief) if keep_best else None
+    start = start_state(state, checkpointer, config.resume, config.init_from)
+    if chief:
+        _announce(config, workdir, strategy, source, train_split, total_steps, policy, start)
+        for check in checks:
+            if check.status == "warning":
+                print(f"warning   {check.name}: {check.found}; {check.remedy}")
+        with explain_full_disk("the configuration", workdir.path):
+            changes = workdir.archive(config, source.class_names)
+        for line in changes:
+            print(f"changed since the workdir was begun: {line.strip()}")
+
+    evaluate = None
+    if eval_split:
+        evaluate_batches = make_evaluate(
+            strategy, state, config, eval_split.num_examples, confusions=config.log.pictures
+        )
+        global_batch = config.eval_batch_size or config.batch_size
+        eval_input = distributed_eval_batches(strategy, eval_split, data, global_batch)
+        evaluate = lambda: evaluate_batches(eval_input)  # noqa: E731
+    start_step = int(state.step.numpy())
+    log = MetricsLog(workdir.tensorboard, workdir.metrics, start_step, write=chief)
+    log.hyperparameters(hyperparameters(config), config.workdir)
+    accelerators = find_accelerators(strategy, config.log.peak_tflops)
+    if chief and start_step < total_steps:
+        workdir.record_start(
+            run_record(
+                config,
+                source,
+                train_split,
+                eval_split,
+                model,
+                accelerators,
+                precision=policy,
+                start_step=start_step,
+            )
+        )
+    loop = TrainLoop(
+        options=config,
+        batch_size=config.batch_size,
+        input_remedy=_input_remedy(config),
+        strategy=strategy,
+        state=state,
+        train_step=make_train_step(
+            strategy,
+            state,
+            config,
+            total_steps=total_steps,
+            jit_compile=strategies.use_xla(config.jit_compile, strategy),
+            class_weights=_class_weights(config, workdir, source, train_split, chief),
+        ),
+        batches=distributed_train_batches(strategy, order, train_split, data, start_step),
+        evaluate=evaluate,
+        checkpointer=checkpointer,
+        best=best,
+        log=log,
+        compute=ComputeMeter(accelerators, training_flops(model), log.device_hours),
+        class_names=source.class_names,
+        profile=ProfileWindow(*window, workdir.tensorboard) if window and chief else None,
+        total_steps=total_steps,
+    )
+    with contextlib.closing(log):
+        finished = loop.run(stop)
+    if finished:
+        return 0
+    print(
+        f"stopped at step {int(state.step.numpy())}; the same command goes on from there",
+        flush=True,
+    )
+    return stop.exit_status
+
+
+def _class_weights(
+    config: PretrainConfig, workdir: Workdir, source: Source, split: Split, chief: bool
+) -> list[float] | None:
+    if config.class_weights == "none":
+        return None
+    counts = cached_class_counts(split, source.num_classes, workdir.class_counts, write=chief)
+    return balancing_weights(counts)
+
+
+def _total_steps(config: PretrainConfig, order: EpochOrder) -> int:
+    if config.epochs is None:
+        assert config.steps is not None  # check_run_config
+        return config.steps
+    return max(1, round(config.epochs * order.steps_per_epoch))
+
+
+def _input_remedy(config: PretrainConfig) -> str:
+    """What to do where a training batch cannot be read."""
+    if config.data.service:
+        return "start the workers of data.service that are gone, then this run again"
+    return f"try python -m beam_jobs.verify_dataset --input {config.data.source}"
+
+
+def _announce(
+    config: PretrainConfig,
+    workdir: Workdir,
+    strategy: tf.distribute.Strategy,
+    source: Source,
+    split: Split,
+    total_steps: int,
+    policy: str,
+    start: str,
+) -> None:
+    replicas = strategy.num_replicas_in_sync
+    print(
+        f"data      {config.data.source}: {split.num_examples} images of {split.name}, "
+        f"{source.num_classes} classes\n"
+        f"training  {total_steps} steps of {config.batch_size} images, {config.model.variant}, "
+        f"{policy}, on {replicas} {strategies.device_type(strategy)} "
+        f"replica{'s' * (replicas > 1)}, {start}\n"
+        f"workdir   {workdir.path}  (curves: tensorboard --logdir {workdir.path})",
+        flush=True,
+    )

@@ -1,0 +1,100 @@
+"""Pictures of what an exported ViT has learned (ViT paper, figures 6, 7 and 11)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import tensorflow as tf
+
+import vit_keras
+from groundwork.errors import UserError
+from pipeline.figures.attention_picture import draw_attention
+from pipeline.figures.model_pictures import distance_figure, weight_figures
+from pipeline.figures.rendering import save
+from pipeline.serving.loading import Export, open_export
+from vit_keras import VisionTransformer
+
+BATCH = 8  # images whose attention weights are held at once: 0.2 GB for B/16 at 224 pixels
+
+
+def inspect(
+    model_folder: str, paths: Sequence[Path], output: Path, *, shown_images: int
+) -> tuple[dict[str, Path], list[str]]:
+    """Draw everything that the model allows, to PNG files and TensorBoard.
+
+    Args:
+        model_folder: export folder.
+        paths: image files; attention distance is the mean over all of them.
+        output: folder for the pictures, `inspection.json` and `tensorboard/`.
+        shown_images: images to draw attention over, the first of `paths`.
+
+    Returns:
+        The pictures by name, and the names of images that could not be read.
+
+    Raises:
+        UserError: no plain ViT, or no image could be read.
+    """
+    export = open_export(model_folder)
+    model = _plain_vit(export, model_folder)
+    images, names, skipped = _read(export, paths)
+    if not names:
+        raise UserError(f"none of the {len(paths)} images could be read, such as {paths[0]}")
+    output.mkdir(parents=True, exist_ok=True)
+    pictures = _draw(model, images, names, shown_images, output)
+    _write_events(output / "tensorboard", pictures)
+    return pictures, skipped
+
+
+def _plain_vit(export: Export, folder: str) -> VisionTransformer:
+    model = export.keras_model()
+    if not isinstance(model, VisionTransformer) or model.axial:
+        raise UserError(f"{folder} is no plain ViT: it has no attention among all patches to draw")
+    return model
+
+
+def _read(export: Export, paths: Sequence[Path]) -> tuple[np.ndarray, list[str], list[str]]:
+    """Images as the model sees them, their names, and the names of those that are damaged."""
+    images, names, skipped = [], [], []
+    for path in paths:
+        try:
+            images.append(export.preprocess(path.read_bytes()).numpy())
+            names.append(path.stem)
+        except (OSError, tf.errors.InvalidArgumentError):
+            skipped.append(path.name)
+    return np.stack(images) if images else np.empty(0), names, skipped
+
+
+def _draw(
+    model: VisionTransformer, images: np.ndarray, names: list[str], shown: int, output: Path
+) -> dict[str, Path]:
+    """Draw every picture that the model allows; returns the files by name."""
+    pictures = {"attention": output / "attention.png"}
+    draw_attention(model, images[:shown], names[:shown], pictures["attention"])
+
+    pixels = model.image_size[0] / model.grid_size[0]
+    distance = np.zeros((model.num_layers, model.num_heads))
+    for start in range(0, len(images), BATCH):
+        batch = images[start : start + BATCH]
+        weights = vit_keras.attention_weights(model, batch)
+        share = len(batch) / len(images)
+        distance += share * vit_keras.mean_attention_distance(weights, model.grid_size, pixels)
+    figures = {"attention_distance": distance_figure(distance)} | weight_figures(model)
+    for name, figure in figures.items():
+        pictures[name] = output / f"{name}.png"
+        save(figure, pictures[name])
+    report = {"images": len(images), "mean_attention_distance_pixels": distance.tolist()}
+    (output / "inspection.json").write_text(json.dumps(report, indent=2) + "\n")
+    return pictures
+
+
+def _write_events(folder: Path, pictures: dict[str, Path]) -> None:
+    writer = tf.summary.create_file_writer(str(folder))
+    with writer.as_default(step=0):
+        for name, path in pictures.items():
+            image = np.asarray(PIL.Image.open(path).convert("RGB"))
+            tf.summary.image(f"inspect/{name}", image[None])
+    writer.close()

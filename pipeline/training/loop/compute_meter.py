@@ -1,0 +1,55 @@
+"""How much computing a run does, how well it uses its devices, and how long it has held them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import keras
+
+from pipeline.devices.accelerators import Accelerators
+from vit_keras.flops import model_cost
+from vit_keras.masked_patches import MaskedPatchModel
+
+
+def training_flops(model: keras.Model) -> int:
+    """FLOPs of a forward and backward pass over one image; of masked patches: the encoder's."""
+    encoder = model.vit if isinstance(model, MaskedPatchModel) else model
+    return model_cost(encoder).training_flops
+
+
+@dataclass
+class ComputeMeter:
+    """Turns images per second into rates of the hardware; counts device-hours.
+
+    Attributes:
+        accelerators: that the run holds.
+        flops_per_image: of a forward and backward pass (`vit_keras.flops`), whatever an
+            implementation computes besides.
+        hours_before: device-hours of earlier starts of the run.
+    """
+
+    accelerators: Accelerators
+    flops_per_image: float
+    hours_before: float = 0.0
+    _started: float = field(default_factory=time.monotonic)
+
+    def rates(self, images_per_second: float) -> dict[str, float]:
+        """Scalars: images/s and TFLOP/s of one device; MFU where the devices' peak is known.
+
+        MFU is the share of the peak that the model's own FLOPs are (arXiv 2204.02311, appendix B).
+        """
+        count = self.accelerators.count
+        flops = images_per_second * self.flops_per_image
+        rates = {
+            "speed/images_per_second_per_device": images_per_second / count,
+            "speed/tflops_per_device": flops / count / 1e12,
+        }
+        if self.accelerators.peak_flops:
+            rates["speed/mfu"] = flops / self.accelerators.peak_flops
+        return rates
+
+    def device_hours(self) -> float:
+        """Hours times devices, of all starts of the run, evaluation and saving included."""
+        hours = (time.monotonic() - self._started) / 3600
+        return self.hours_before + hours * self.accelerators.count

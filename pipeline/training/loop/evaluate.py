@@ -1,0 +1,95 @@
+"""Accuracy and loss over a split, every image counted once on any number of replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline.training.loop.confusion import Confusions, count_confusions
+from pipeline.training.objectives.objective import make_objective
+from pipeline.training.objectives.objective_options import ObjectiveOptions
+from pipeline.training.state.train_state import TrainState
+
+
+class Evaluation(NamedTuple):
+    """One pass over the evaluation split."""
+
+    metrics: dict[str, float]
+    """`loss`, the objective's accuracies and `examples`."""
+    confusions: Confusions | None
+    """What was taken for what; None where it was not asked for, or there are no classes."""
+
+
+Evaluate = Callable[[Iterable], Evaluation]
+
+
+def make_evaluate(
+    strategy: tf.distribute.Strategy,
+    state: TrainState,
+    options: ObjectiveOptions,
+    num_examples: int,
+    *,
+    confusions: bool = False,
+) -> Evaluate:
+    """Compile the evaluation of `state`'s model, with averaged weights where the run keeps them.
+
+    Args:
+        strategy: that the state lives on.
+        state: what is evaluated.
+        options: of what the run learns.
+        num_examples: of the split.
+        confusions: whether to count what is taken for what, too.
+
+    Returns:
+        A function of distributed batches `(images, labels, mask)`, in which `mask` is 0 for
+        padding.
+
+    Raises:
+        RuntimeError: the batches did not hold `num_examples` images.
+    """
+    objective = make_objective(options, state.model)
+    num_classes = getattr(state.model, "num_classes", None) or 0
+
+    def replica_sums(images: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> list[tf.Tensor]:
+        losses, hits, answers = objective.evaluation_scores(state.model, images, labels)
+        mask = tf.cast(mask, tf.float32)[:, None]
+        sums = [tf.reduce_sum(value * mask, axis=0) for value in (losses[:, None], hits)]
+        sums.append(tf.reduce_sum(mask, axis=0))
+        replica = tf.distribute.get_replica_context()
+        sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+        if not confusions or answers is None:
+            return [*sums, tf.zeros(0, tf.int64)]
+        pairs = tf.cast(labels, tf.int64) * num_classes + answers
+        return [*sums, replica.all_gather(tf.where(mask[:, 0] > 0, pairs, -1), axis=0)]
+
+    @tf.function
+    def global_sums(images: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> list[tf.Tensor]:
+        per_replica = strategy.run(replica_sums, args=(images, labels, mask))
+        return [strategy.experimental_local_results(value)[0] for value in per_replica]
+
+    def evaluate(batches: Iterable) -> Evaluation:
+        totals: list = [0.0, 0.0, 0.0]
+        pairs = [np.zeros(0, np.int64)]
+        with state.averaged_weights():
+            for batch in batches:
+                *sums, answered = global_sums(*batch)
+                pairs.append(answered.numpy())
+                totals = [total + term.numpy() for total, term in zip(totals, sums, strict=True)]
+        loss, hits, examples = totals[0].item(), totals[1], totals[2].item()
+        if examples != num_examples:
+            raise RuntimeError(f"evaluated {examples:.0f} images of {num_examples}")
+        accuracies = objective.accuracies(hits, examples)
+        metrics = {
+            "loss": loss / examples,
+            **{name: float(value) for name, value in accuracies.items()},
+            "examples": examples,
+        }
+        answered = np.concatenate(pairs)
+        return Evaluation(
+            metrics, count_confusions(answered, num_classes) if answered.size else None
+        )
+
+    return evaluate

@@ -1,0 +1,79 @@
+"""What a run minimises, and how right the model is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import keras
+import tensorflow as tf
+
+from pipeline.training.model.build_model import build_model
+from pipeline.training.model.model_config import ModelConfig
+from pipeline.training.objectives.classification import Classification
+from pipeline.training.objectives.masked_patches import MaskedPatches, build_masked_patch_model
+from pipeline.training.objectives.objective_options import ObjectiveOptions
+
+Scores = tuple[tf.Tensor, tf.Tensor]
+"""Loss of each example, float32 `[batch]`, and its hits, float32 `[batch, num_hits]`."""
+
+
+class Objective(Protocol):
+    """Scores examples.
+
+    Attributes:
+        num_hits: values of an example that `accuracies` needs the sums of.
+    """
+
+    num_hits: int
+
+    def training_scores(
+        self,
+        model: keras.Model,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        seeds: tf.Tensor,
+        *mixing: tf.Tensor,
+    ) -> Scores:
+        """Scores of a microbatch; `mixing` is the step's `Mixing`, where images are mixed."""
+
+    def evaluation_scores(
+        self, model: keras.Model, images: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+        """Scores of evaluation images, the same for an image whatever its batch; and the class,
+        int64 `[batch]`, that each is taken for, where the objective has classes."""
+
+    def accuracies(self, hits: tf.Tensor, examples: float) -> dict[str, tf.Tensor]:
+        """Summed hits `[num_hits]` of so many examples as metrics by name."""
+
+
+def make_objective(
+    options: ObjectiveOptions, model: keras.Model, class_weights: Sequence[float] | None = None
+) -> Objective:
+    """The objective that `options` name.
+
+    Args:
+        options: what is learned, and its loss.
+        model: what it will score.
+        class_weights: factor of the training loss for each class; None: 1.
+    """
+    if options.objective == "masked_patches":
+        return MaskedPatches(model)
+    return Classification(options, model.num_classes, class_weights)
+
+
+def build_objective_model(
+    options: ObjectiveOptions,
+    config: ModelConfig,
+    image_size: tuple[int, int],
+    num_classes: int,
+    *,
+    seed: int,
+    policy: str = "float32",
+) -> keras.Model:
+    """The model that the objective trains; see `build_model` and `build_masked_patch_model`."""
+    if options.objective == "masked_patches":
+        return build_masked_patch_model(
+            options.masked_patches, config, image_size, seed=seed, policy=policy
+        )
+    return build_model(config, image_size, num_classes, seed=seed, policy=policy)

@@ -1,0 +1,32 @@
+"""Options of what a run learns."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass
+class MaskedPatchesConfig:
+    """Masked patch prediction, where it is the objective."""
+
+    target: Literal["mean_color", "downsampled", "pixels"] = "mean_color"
+    """What is predicted of a corrupted patch: its mean colour, one of 512; the colours of its 4×4
+    parts; or all pixels, by L2 regression."""
+    mask_ratio: float = 0.5
+    """Share of the patches that is corrupted, in (0, 1)."""
+
+
+@dataclass(kw_only=True)
+class ObjectiveOptions:
+    """What is learned, and its loss."""
+
+    objective: Literal["classify", "masked_patches"] = "classify"
+    """What is learnt: the labels, or, without labels, what is in corrupted patches (paper, appendix
+    B.1.2). The export of the latter is the encoder under a head of zeros, for fine-tuning."""
+    masked_patches: MaskedPatchesConfig = field(default_factory=MaskedPatchesConfig)
+    loss: Literal["softmax", "sigmoid"] = "softmax"
+    """Softmax, or per-class sigmoid, cross-entropy."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over all classes, in [0, 1)."""
+    class_weights: Literal["none", "auto"] = "none"
+    """auto: an example's training loss counts in inverse proportion to the frequency of its class,
+    1 on average. The labels of the training split are counted once."""

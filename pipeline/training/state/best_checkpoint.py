@@ -1,0 +1,71 @@
+"""The checkpoint of the evaluation that was best so far, restarts included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+
+from pipeline.training.state.checkpoint import DAMAGED
+from pipeline.training.state.checkpoint_writer import CheckpointWriter, checkpoints_in
+from pipeline.training.state.train_state import TrainState
+
+
+class BestCheckpoint:
+    """Keeps one checkpoint, with the value that made it the best.
+
+    The value is a variable of the checkpoint itself: the two cannot disagree after a kill.
+
+    Attributes:
+        value: of the best evaluation; None before the first one.
+    """
+
+    def __init__(self, state: TrainState, folder: str, metric: str, write: bool = True):
+        """Go on from the checkpoint in `folder`, if there is one that was best by `metric`.
+
+        Args:
+            state: what is saved.
+            folder: for this checkpoint alone.
+            metric: eval/loss (lower is better) or another one (higher is better).
+            write: whether to save; only the chief does.
+        """
+        self._state = state
+        self._metric = metric
+        self._sign = -1.0 if metric.endswith("loss") else 1.0
+        name = "best_" + metric.replace("/", "_")
+        self._name = name
+        self._writer = CheckpointWriter(state, folder, keep=1) if write else None
+        self.value = _stored_value(checkpoints_in(folder), name)
+
+    def offer(self, metrics: Mapping[str, float]) -> bool:
+        """Save the state if its `metrics` are better than all before; tells whether they are.
+
+        Raises:
+            DiskFull: the save before could not be written; the best one before that is kept.
+        """
+        value = metrics[self._metric]
+        if self.value is not None and not self._sign * value > self._sign * self.value:
+            return False
+        self.value = value
+        if self._writer:
+            self._writer.save(int(self._state.step.numpy()), **{self._name: value})
+        return True
+
+    def wait(self) -> None:
+        """Wait until what was saved is written; raises as `offer`."""
+        if self._writer:
+            self._writer.wait()
+
+
+def _stored_value(paths: Sequence[str], name: str) -> float | None:
+    """The newest one's value of `name`; None without one, or where it is of another metric."""
+    if not paths:
+        return None
+    path = paths[-1]
+    try:
+        reader = tf.train.load_checkpoint(path)
+        key = f"{name}/.ATTRIBUTES/VARIABLE_VALUE"
+        return float(reader.get_tensor(key)) if reader.has_tensor(key) else None
+    except DAMAGED as error:
+        print(f"best checkpoint {path} is damaged ({type(error).__name__}); the next one counts")
+        return None

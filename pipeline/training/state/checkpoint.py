@@ -1,0 +1,152 @@
+"""Saving and restoring the train state.
+
+Precedence at start: the newest checkpoint of the run's own workdir, else that of `resume`, else
+the weights of `init_from`, else from scratch.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from groundwork.errors import UserError, one_line
+from pipeline.training.state.checkpoint_writer import CheckpointWriter, checkpoints_in, step_of
+from pipeline.training.state.train_state import TrainState
+
+# TensorFlow's reader turns a short file into an IndexError or RuntimeError of Python's.
+DAMAGED = (tf.errors.OpError, IndexError, RuntimeError)
+
+
+class Checkpointer:
+    """Checkpoints of one run, newest last; a damaged one is passed over for the one before."""
+
+    def __init__(self, state: TrainState, folder: str, keep: int = 1, write: bool = True):
+        """Keep the `keep` newest checkpoints in `folder`; only the chief has `write`."""
+        self._state = state
+        self._folder = folder
+        self._keep = keep
+        self._write = write
+        self._writer: CheckpointWriter | None = None
+        self._current: int | None = None  # step of the checkpoint that equals the state
+
+    def save(self) -> None:
+        """Begin to write the state as it is now, under the number of its step.
+
+        Raises:
+            DiskFull: the save before could not be written; the checkpoints before it are kept.
+        """
+        step = int(self._state.step.numpy())
+        if self._write and step != self._current:
+            if self._writer is None:  # a copy of the state: not for one that only reads
+                self._writer = CheckpointWriter(self._state, self._folder, self._keep)
+            self._writer.save(step)
+            self._current = step
+
+    def check(self) -> None:
+        """Raise DiskFull as soon as it is known that the last save could not be written."""
+        if self._writer:
+            self._writer.check()
+
+    def wait(self) -> None:
+        """Wait until what was saved is written; raises as `check`."""
+        if self._writer:
+            self._writer.wait()
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints that are written, oldest first."""
+        return [step_of(path) for path in checkpoints_in(self._folder)]
+
+    def restore(self, step: int | None = None) -> int | None:
+        """Restore the newest readable checkpoint, or that of `step`.
+
+        Returns:
+            Its step; None where the folder holds no checkpoint.
+
+        Raises:
+            UserError: all are damaged, none is of `step`, or they are of another model.
+        """
+        paths = checkpoints_in(self._folder)
+        paths = [path for path in paths if step is None or step_of(path) == step]
+        if step is not None and not paths:
+            raise UserError(
+                f"no checkpoint of step {step} in {self._folder}: there are {self.steps()}"
+            )
+        for path in reversed(paths):
+            if self._restore_path(path):
+                self._current = step_of(path)
+                return self._current
+        if paths:
+            raise UserError(
+                f"every checkpoint in {self._folder} is damaged: restore one from a backup, or "
+                f"choose another workdir to begin anew"
+            )
+        return None
+
+    def _restore_path(self, path: str) -> bool:
+        try:
+            status = self._state.trackable().restore(path).expect_partial()
+            status.assert_existing_objects_matched()
+        except DAMAGED as error:
+            print(f"checkpoint {path} is damaged ({type(error).__name__}); trying the one before")
+            return False
+        except (AssertionError, ValueError) as error:
+            raise UserError(
+                f"checkpoint {path} is of another model or optimiser "
+                f"({one_line(error)}): give the configuration it was made with, "
+                f"or another workdir"
+            ) from error
+        return True
+
+
+def start_state(
+    state: TrainState, own: Checkpointer, resume: str | None, init_from: str | None
+) -> str:
+    """Bring `state` to where training starts, by the precedence above; tells which it was.
+
+    Raises:
+        UserError: what is named does not exist or does not fit.
+    """
+    seed = int(state.seed.numpy())
+    step = own.restore()
+    if step is not None:
+        begun_with = int(state.seed.numpy())
+        if begun_with != seed:
+            raise UserError(
+                f"the workdir was begun with seed {begun_with}, not {seed}: give that seed, "
+                f"or another workdir"
+            )
+        return f"resumed at step {step}"
+    if resume:
+        other = Checkpointer(state, posixpath.join(resume, "checkpoints"), keep=1, write=False)
+        step = other.restore()
+        if step is None:
+            raise UserError(f"resume: no checkpoint in {resume}/checkpoints")
+        state.seed.assign(seed)
+        return f"resumed from {resume} at step {step}"
+    if init_from:
+        _copy_weights(state, init_from)
+        return f"weights from {init_from}"
+    return "from scratch"
+
+
+def _copy_weights(state: TrainState, path: str) -> None:
+    if not Path(path).is_file():
+        raise UserError(f"init_from: {path} is not a file: give the model.keras of an export")
+    source = keras.saving.load_model(path, compile=False)
+    values = {weight.path: weight for weight in source.trainable_variables}
+    head = {weight.path for weight in state.model.get_layer("head").trainable_variables}
+    wrong = []
+    for weight in state.model.trainable_variables:
+        value = values.get(weight.path)
+        if value is not None and value.shape == weight.shape:
+            weight.assign(value)
+        elif weight.path not in head:
+            found = "missing" if value is None else f"{tuple(value.shape)}"
+            wrong.append(f"{weight.path} {tuple(weight.shape)}: {found}")
+    if wrong:
+        raise UserError(f"init_from: {path} has another architecture: {'; '.join(wrong[:5])}")
+    for average, variable in zip(state.ema, state.variables, strict=False):
+        average.assign(variable)

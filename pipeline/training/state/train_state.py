@@ -1,0 +1,120 @@
+"""All that training changes, and nothing else: what a checkpoint holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import keras
+import tensorflow as tf
+
+from pipeline.training.optimizers.make_optimizer import make_optimizer
+from pipeline.training.optimizers.optim_config import OptimConfig
+from pipeline.training.optimizers.weight_rules import weight_rules
+from pipeline.training.state.loss_scale import LossScale
+
+
+class TrainState:
+    """Model, optimiser, moving average of the weights and step.
+
+    Create it under the strategy's scope.
+
+    Attributes:
+        model: the model that is trained.
+        optimizer: with its slots, such as moments.
+        ema: moving averages of the trainable weights, in their order; empty without `ema_decay`.
+        loss_scale: of float16; None: the loss is not scaled.
+        step: int64, batches finished.
+        seed: int64, of the run: a checkpoint made with another seed belongs to another run.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optim: OptimConfig,
+        *,
+        seed: int,
+        ema_decay: float | None = None,
+        scale_loss: bool = False,
+    ):
+        """Make the slots and averages of `model`'s trainable weights.
+
+        Raises:
+            UserError: `optim` asks for what the model does not have.
+        """
+        self.model = model
+        self.variables = [weight.value for weight in model.trainable_variables]
+        self.optimizer = make_optimizer(self.variables, weight_rules(model, optim), optim)
+        self._ema_step = 1.0 - (ema_decay or 0.0)
+        self.ema: list[tf.Variable] = []
+        if ema_decay is not None:
+            self.ema = [tf.Variable(tf.identity(v), trainable=False) for v in self.variables]
+        self.loss_scale = LossScale() if scale_loss else None
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        self.seed = tf.Variable(seed, dtype=tf.int64, trainable=False, name="seed")
+
+    def trackable(
+        self, replaced: Callable[[tf.Variable], tf.Variable] = lambda variable: variable
+    ) -> tf.train.Checkpoint:
+        """The state as one checkpoint object; weights go by their paths.
+
+        Args:
+            replaced: gives what stands for each variable, such as a copy.
+        """
+        weights = self.model.trainable_variables
+        paths = [weight.path for weight in weights]
+        if len(set(paths)) < len(paths):
+            raise ValueError(f"weights of {self.model.name} share a path: {sorted(paths)}")
+        tables: dict[str, dict[str, tf.Variable]] = {
+            "ema": dict(zip(paths, self.ema, strict=False))
+        }
+        for path, slots in zip(paths, self.optimizer.slots, strict=True):
+            for name, slot in slots.items():
+                tables.setdefault(name, {})[path] = slot
+        if self.loss_scale is not None:
+            tables["loss_scale"] = self.loss_scale.variables()
+        # Not `variables`: those hold the states of random generators, which the step passes by.
+        tables["model"] = {weight.path: weight.value for weight in self.model.weights}
+        return tf.train.Checkpoint(
+            step=replaced(self.step),
+            seed=replaced(self.seed),
+            **{
+                name: _Table({path: replaced(variable) for path, variable in table.items()})
+                for name, table in tables.items()
+            },
+        )
+
+    def update_ema(self) -> None:
+        """Move the averages towards the weights, from within a replica."""
+        if self.ema:
+            tf.distribute.get_replica_context().merge_call(self._update_ema)
+
+    def _update_ema(self, strategy: tf.distribute.Strategy) -> None:
+        def move(average: tf.Variable, weight: tf.Variable) -> None:
+            average.assign_sub(self._ema_step * (average - weight))
+
+        for average, weight in zip(self.ema, self.variables, strict=True):
+            strategy.extended.update(average, move, args=(weight,), group=False)
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Within it the model carries the averages, where the run keeps them."""
+        if not self.ema:
+            yield
+            return
+        trained = [tf.identity(variable) for variable in self.variables]
+        for variable, average in zip(self.variables, self.ema, strict=True):
+            variable.assign(average)
+        try:
+            yield
+        finally:
+            for variable, value in zip(self.variables, trained, strict=True):
+                variable.assign(value)
+
+
+class _Table(tf.Module):
+    """Variables by name, as a checkpoint wants them."""
+
+    def __init__(self, table: dict[str, tf.Variable]):
+        super().__init__()
+        self.table = {path.replace("/", "."): variable for path, variable in table.items()}

@@ -1,0 +1,138 @@
+"""One optimiser step, the same on one replica and on many.
+
+Every replica runs forward and backward over its share of the global batch in microbatches; one
+all-reduce sums gradients and metrics; clipping and the update see the sum. The gradient is that of
+the mean loss over the global batch, whatever the number of replicas and microbatches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import tensorflow as tf
+
+from pipeline.training.objectives.mixing import draw_mixing
+from pipeline.training.objectives.objective import make_objective
+from pipeline.training.state.train_state import TrainState
+from pipeline.training.step.gradients import make_batch_gradient
+from pipeline.training.step.schedule import learning_rate
+from pipeline.training.step.sharpness import worst_weights_nearby
+from pipeline.training.step.step_config import StepConfig
+
+Metrics = dict[str, tf.Tensor]
+TrainStep = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Metrics]
+"""Distributed images, labels and seeds to the metrics of the step."""
+Schedule = Callable[[tf.Tensor], tf.Tensor]
+"""Finished steps, integer scalar, to the learning rate, float32 scalar."""
+
+
+def make_train_step(
+    strategy: tf.distribute.Strategy,
+    state: TrainState,
+    config: StepConfig,
+    *,
+    total_steps: int,
+    jit_compile: bool,
+    class_weights: Sequence[float] | None = None,
+    schedule: Schedule | None = None,
+) -> TrainStep:
+    """Compile the step.
+
+    Args:
+        strategy: that `state` was created under.
+        state: what the step changes.
+        config: of the run.
+        total_steps: of the whole run, for the learning rate.
+        jit_compile: whether XLA compiles the forward and backward pass.
+        class_weights: factor of the loss of each class; None: 1.
+        schedule: the learning rate; None: that of `config.optim` over `total_steps`.
+
+    Returns:
+        A function of a distributed batch: images `[batch, height, width, 3]` in [-1, 1], labels
+        and per-example seeds `[batch]`. It updates `state` and returns float32 scalars: `loss`
+        (mean over the global batch), `accuracy` (of mixed images: against the label that weighs
+        more), from 6 classes on `accuracy_top5`, `learning_rate` and `gradient_norm` (before
+        clipping).
+    """
+    data = config.data
+    replica_step = make_replica_step(
+        state,
+        config,
+        total_steps=total_steps,
+        jit_compile=jit_compile,
+        class_weights=class_weights,
+        schedule=schedule,
+    )
+
+    @tf.function
+    def train_step(images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor) -> Metrics:
+        batch: tuple[tf.Tensor, ...] = (images, labels, seeds)
+        if data.mixes_images:
+            # Outside of the replica, so on the host: XLA knows no gamma variables, and draws other
+            # numbers from the same seed than what is not compiled.
+            batch += draw_mixing(
+                state.seed,
+                state.step,
+                data.height_width,
+                data.augmentation.mixup_alpha,
+                data.cutmix_alpha,
+            )
+        per_replica = strategy.run(replica_step, args=batch)
+        state.step.assign_add(1)
+        metrics = {
+            name: strategy.experimental_local_results(value)[0]
+            for name, value in per_replica.items()
+        }
+        if state.loss_scale is not None:
+            state.loss_scale.update(tf.math.is_finite(metrics["gradient_norm"]))
+        return metrics
+
+    return train_step
+
+
+def make_replica_step(
+    state: TrainState,
+    config: StepConfig,
+    *,
+    total_steps: int,
+    jit_compile: bool,
+    class_weights: Sequence[float] | None = None,
+    schedule: Schedule | None = None,
+) -> Callable[..., Metrics]:
+    """What each replica does, all of which a TPU compiles: it is run by `strategy.run`.
+
+    Returns:
+        A function of a replica's images, labels and seeds and, where images are mixed, of the
+        step's `Mixing`. It updates the weights, moments and averages of `state`, not its step.
+    """
+    optim = config.optim
+    objective = make_objective(config, state.model, class_weights)
+    rate_after = schedule or partial(learning_rate, config=optim, total_steps=total_steps)
+    batch_gradient = make_batch_gradient(state, config, objective, jit_compile=jit_compile)
+
+    def replica_step(*batch: tf.Tensor) -> Metrics:
+        gradients, loss, hits = batch_gradient(*batch)
+        if optim.sam_rho is not None:
+            with worst_weights_nearby(state.variables, gradients, optim.sam_rho):
+                gradients = batch_gradient(*batch).gradients
+        norm = tf.linalg.global_norm(gradients)
+        if optim.clip_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, optim.clip_norm, norm)
+        rate = rate_after(state.step)
+        metrics = {
+            "loss": loss,
+            **objective.accuracies(hits, config.batch_size),
+            "learning_rate": rate,
+            "gradient_norm": norm,
+        }
+        updates, finite = state.step, None
+        if state.loss_scale is not None:
+            metrics["loss_scale"] = tf.identity(state.loss_scale.scale)
+            updates = updates - state.loss_scale.skipped_steps
+            finite = tf.math.is_finite(norm)
+        state.optimizer.apply(gradients, rate, updates, condition=finite)
+        state.update_ema()
+        return metrics
+
+    return replica_step

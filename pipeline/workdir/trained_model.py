@@ -1,0 +1,60 @@
+"""The model of a run, as its checkpoint left it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import keras
+
+from groundwork.errors import UserError
+from pipeline.recipe.run_config import PretrainConfig
+from pipeline.training.objectives.masked_patches import as_classifier
+from pipeline.training.objectives.objective import build_objective_model
+from pipeline.training.state.checkpoint import Checkpointer
+from pipeline.training.state.train_state import TrainState
+from pipeline.workdir.workdir import Workdir
+
+
+@dataclass
+class TrainedModel:
+    """What a run has trained.
+
+    Attributes:
+        model: in float32, with averaged weights where the run keeps them. After masked patch
+            prediction: the encoder under a head of zeros.
+        class_names: in the order of the logits.
+        config: of the run.
+        step: of the checkpoint.
+    """
+
+    model: keras.Model
+    class_names: list[str]
+    config: PretrainConfig
+    step: int
+
+
+def load_trained_model(path: str, step: int | Literal["best"] | None = None) -> TrainedModel:
+    """Restore the model of the run in workdir `path`: newest checkpoint, that of `step`, or best.
+
+    Raises:
+        UserError: `path` is not a workdir, or holds no such checkpoint.
+    """
+    workdir = Workdir(path)
+    config = workdir.load_config()
+    class_names = workdir.load_class_names()
+    model = build_objective_model(
+        config, config.model, config.data.height_width, len(class_names), seed=config.seed
+    )
+    state = TrainState(model, config.optim, seed=config.seed, ema_decay=config.ema_decay)
+    folder = workdir.best_checkpoint if step == "best" else workdir.checkpoints
+    checkpointer = Checkpointer(state, folder, config.checkpoint.keep, write=False)
+    found = checkpointer.restore(None if step == "best" else step)
+    if found is None:
+        remedy = "train with --checkpoint.keep_best eval/accuracy" if step == "best" else "train"
+        raise UserError(f"no checkpoint in {folder} yet: {remedy} first")
+    for variable, average in zip(state.variables, state.ema, strict=False):
+        variable.assign(average)
+    if config.objective == "masked_patches":
+        model = as_classifier(model, len(class_names))
+    return TrainedModel(model, class_names, config, found)

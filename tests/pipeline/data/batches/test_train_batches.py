@@ -1,0 +1,101 @@
+"""Training views: replay from the seed, formats, crops."""
+
+from __future__ import annotations
+
+import numpy as np
+import PIL.ExifTags
+import PIL.Image
+import PIL.ImageOps
+import pytest
+import tensorflow as tf
+from dataset_folders import encode
+
+from pipeline.data.batches.train_batches import train_batches
+from pipeline.data.batches.train_order import EpochOrder
+from pipeline.data.data_config import DataConfig
+from pipeline.data.dataset.source import open_source
+from pipeline.data.images.augment import inception_crop
+
+
+def batches(config, start_step, count):
+    split = open_source(config.data.source).split("train")
+    order = EpochOrder(split.files, config.batch_size, config.data.shuffle_window, config.seed)
+    dataset = train_batches(
+        order, split, config.data, start_step=start_step, replica_batch_size=config.batch_size
+    )
+    return list(dataset.take(count).as_numpy_iterator())
+
+
+def test_batches_from_a_step_on_are_bitwise_those_of_an_uninterrupted_run(config):
+    full = batches(config, 0, 9)
+    for found, expected in zip(batches(config, 4, 5), full[4:], strict=True):
+        for mine, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(mine, other)
+
+
+def test_views_have_the_models_range_and_change_with_epoch_and_seed(config, change):
+    images, labels, seeds = batches(config, 0, 1)[0]
+    assert images.shape == (16, 16, 16, 3) and images.dtype == np.float32
+    assert -1 <= images.min() < images.max() <= 1
+    assert labels.dtype == np.int64 and set(labels) <= {0, 1, 2}
+    assert seeds.dtype == np.int32 and len(set(seeds)) == 16
+    assert not np.array_equal(images, batches(change(config, seed=1), 0, 1)[0][0])
+
+
+@pytest.mark.parametrize(("file_format", "options"), [("PNG", {}), ("JPEG", {"quality": 95})])
+def test_inception_crops_lie_inside_and_respect_the_smallest_area(file_format, options):
+    """In an image whose colour tells the place, the crop's corners tell its extent."""
+    ramp = np.arange(256, dtype=np.uint8)
+    pixels = np.stack([*np.meshgrid(ramp, ramp), np.zeros((256, 256), np.uint8)], -1)
+    encoded = tf.constant(encode(pixels, file_format, **options))
+    areas = []
+    for index in range(40):
+        crop = inception_crop(encoded, (32, 32), 0.3, tf.constant([7, index])).numpy()
+        height = np.ptp(crop[:, :, 1]) / 255
+        width = np.ptp(crop[:, :, 0]) / 255
+        assert 0.6 < width / height < 1.6
+        areas.append(height * width)
+    assert 0.2 < min(areas) < 0.5 and max(areas) > 0.7
+
+
+def test_jpeg_and_png_of_the_same_pixels_get_the_same_crop():
+    pixels = np.kron(np.arange(64).reshape(8, 8, 1), np.ones((16, 16, 3))).astype(np.uint8) * 3
+    seed = tf.constant([1, 2])
+    png, jpeg = (
+        inception_crop(tf.constant(encode(pixels, name, **options)), (24, 24), 0.2, seed)
+        for name, options in (("PNG", {}), ("JPEG", {"quality": 100}))
+    )
+    assert np.abs(png - jpeg).mean() < 4
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_crops_are_upright_as_evaluation_sees_the_image(value):
+    """Red grows to the right and green downwards, in whatever way the JPEG was stored."""
+    ramp = np.arange(128, dtype=np.uint8) * 2
+    pixels = np.stack([*np.meshgrid(ramp, ramp), np.zeros((128, 128), np.uint8)], -1)
+    exif = PIL.Image.Exif()
+    exif[PIL.ExifTags.Base.Orientation] = {6: 8, 8: 6}.get(value, value)
+    turned = PIL.Image.fromarray(pixels)
+    turned.getexif().update(exif)
+    stored = np.asarray(PIL.ImageOps.exif_transpose(turned))
+    exif[PIL.ExifTags.Base.Orientation] = value
+    encoded = tf.constant(encode(stored, "JPEG", quality=95, exif=exif))
+    crop = inception_crop(encoded, (16, 16), 0.5, tf.constant([3, value])).numpy()
+    red, green = crop[..., 0].mean(axis=0), crop[..., 1].mean(axis=1)
+    assert (np.diff(red) > 5).all() and (np.diff(green) > 5).all()
+
+
+def test_flip_mirrors_about_half_of_the_images(config, change):
+    still = change(config, data__crop="resize", data__flip=False)
+    turned = change(still, data__flip=True)
+    plain = np.concatenate([batch[0] for batch in batches(still, 0, 5)])
+    flipped = np.concatenate([batch[0] for batch in batches(turned, 0, 5)])
+    mirrored = [np.array_equal(b, a[:, ::-1]) for a, b in zip(plain, flipped, strict=True)]
+    unchanged = [np.array_equal(b, a) for a, b in zip(plain, flipped, strict=True)]
+    assert all(np.logical_or(mirrored, unchanged))
+    assert 20 < sum(mirrored) < 60
+
+
+def test_height_width_takes_one_number_or_two():
+    assert DataConfig("x", image_size=8).height_width == (8, 8)
+    assert DataConfig("x", image_size=(8, 16)).height_width == (8, 16)

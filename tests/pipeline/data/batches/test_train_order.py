@@ -1,0 +1,94 @@
+"""The order of training records: complete, shuffled, and a function of (seed, epoch) alone."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import tensorflow as tf
+
+from pipeline.data.batches.train_order import EpochOrder
+from pipeline.data.dataset.split import FileRange
+
+LENGTHS = [37, 41, 29, 50]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Shards whose records are their own numbers; of the last one, records 2 to 47 are taken."""
+    folder = tmp_path_factory.mktemp("shards")
+    number, ranges = 0, []
+    for shard, length in enumerate(LENGTHS):
+        skip = 2 if shard == 3 else 0
+        take = length - 2 * skip
+        with tf.io.TFRecordWriter(str(folder / f"{shard}")) as writer:
+            for position in range(length):
+                inside = skip <= position < skip + take
+                writer.write(str(number).encode() if inside else b"outside")
+                number += inside
+        ranges.append(FileRange(str(folder / f"{shard}"), skip, take))
+    return ranges
+
+
+def take(order, count, start_step=0, host=0, num_hosts=1):
+    records = order.dataset(start_step, host, num_hosts).take(count)
+    return [(int(text), int(epoch), int(n)) for text, epoch, n in records.as_numpy_iterator()]
+
+
+def order_of(files, **changes):
+    settings = {"batch_size": 16, "shuffle_window": 24, "seed": 3} | changes
+    return EpochOrder(files, **settings)
+
+
+def test_each_epoch_has_each_record_at_most_once_and_numbers_them(files):
+    order = order_of(files)
+    steps = order.steps_per_epoch
+    assert steps == sum(file.take for file in files) // 16
+    seen = take(order, 3 * steps * 16)
+    assert all(int(text) == number for text, _, number in seen)
+    for epoch in range(3):
+        numbers = [number for _, e, number in seen if e == epoch]
+        assert len(numbers) == len(set(numbers)) == steps * 16
+    # No record is left out in every epoch.
+    assert {number for _, _, number in seen} == set(range(order.num_records))
+
+
+def test_epochs_and_seeds_differ_and_the_same_seed_repeats(files):
+    steps = order_of(files).steps_per_epoch
+    first = take(order_of(files), 2 * steps * 16)
+    epochs = [[n for _, e, n in first if e == epoch] for epoch in (0, 1)]
+    assert epochs[0] != epochs[1]
+    assert first == take(order_of(files), 2 * steps * 16)
+    assert first != take(order_of(files, seed=4), 2 * steps * 16)
+
+
+def test_a_window_shuffles(files):
+    numbers = [n for _, _, n in take(order_of(files, shuffle_window=1000), 96)]
+    rising = sum(a < b for a, b in itertools.pairwise(numbers))
+    assert 30 < rising < 65  # of 95 neighbours; a file read in order would have nearly all
+
+
+@pytest.mark.parametrize("step", [1, 4, 8, 9, 10, 13])
+def test_starting_at_a_step_gives_what_follows_it(files, step):
+    order = order_of(files)
+    full = take(order, 16 * (step + 6))
+    assert take(order, 16 * 6, start_step=step) == full[16 * step :]
+
+
+@pytest.mark.parametrize("num_hosts", [2, 4])
+def test_hosts_share_the_same_global_batches(files, num_hosts):
+    order = order_of(files)
+    share = 16 // num_hosts
+    single = take(order, 16 * 12)
+    hosts = [take(order, share * 12, 0, host, num_hosts) for host in range(num_hosts)]
+    for step in range(12):
+        together = [r for records in hosts for r in records[step * share : (step + 1) * share]]
+        assert sorted(together) == sorted(single[step * 16 : (step + 1) * 16])
+
+
+def test_streams_divide_batch_and_hosts(files):
+    assert order_of(files).streams == 4
+    assert order_of(files, batch_size=6).streams == 2
+    assert order_of(files[:1]).streams == 1
+    with pytest.raises(ValueError, match=r"4 input streams .* 3 hosts"):
+        order_of(files).dataset(0, 0, 3)

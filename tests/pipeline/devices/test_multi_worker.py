@@ -1,0 +1,136 @@
+"""Two worker processes over loopback train the weights that one process trains."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from dataset_folders import REPOSITORY
+from test_pretrain import checkpoint_values, stop_at
+
+from groundwork import command_line
+from groundwork.errors import InputFailed, WorkerLost
+from pipeline import launch_local
+from pipeline.devices.other_workers import end_together, explain_lost_worker
+from pipeline.run.run_stages import run
+
+
+@pytest.fixture
+def config(config, change):
+    return change(config, optim__epsilon=1e-4, log__images=0, model__num_layers=1)
+
+
+def write_yaml(config, path):
+    path.write_text(command_line.to_yaml(config))
+    return str(path)
+
+
+def assert_same_checkpoint(found, expected, step, tolerance):
+    values = checkpoint_values(found.workdir, step)
+    for name, value in checkpoint_values(expected.workdir, step).items():
+        np.testing.assert_allclose(values[name], value, atol=tolerance, err_msg=name)
+
+
+def test_two_workers_train_the_weights_of_one_process(config, change, tmp_path, capfd):
+    """With everything on that could part the batch otherwise; then both wait for the export."""
+    config = change(
+        config,
+        steps=4,
+        accumulate=2,
+        ema_decay=0.9,
+        model__dropout_rate=0.2,
+        optim__clip_norm=0.05,
+        data__mixup_alpha=0.2,
+        data__cutmix_alpha=1.0,
+        data__randaugment_layers=1,
+        data__randaugment_magnitude=10,
+    )
+    workers = change(config, workdir=config.workdir + "_workers")
+    yaml = write_yaml(workers, tmp_path / "config.yaml")
+    status = launch_local.main(["--show_all", "--", "--config", yaml])
+    shown = capfd.readouterr().out
+    assert status == 0, shown
+    run(change(config, export=False))
+    assert_same_checkpoint(workers, config, 4, 1e-5)
+    assert "31 images" in shown
+    assert "worker 0 of 2" in shown and "worker 1 of 2" in shown
+    last = shown.splitlines()[-1]
+    assert last == f"[0] export    {workers.workdir}/export", shown  # and nobody thought lost
+
+
+def test_sigterm_to_one_stops_both_at_one_step_with_a_checkpoint(
+    config, change, tmp_path, monkeypatch
+):
+    """In bfloat16, and with the weights of one process that is stopped at that step."""
+    endless = change(
+        config,
+        precision="bfloat16",
+        steps=100_000,
+        data__eval_split=None,
+        checkpoint__every_steps=50_000,
+        log__every_steps=1,
+    )
+    both = change(endless, workdir=endless.workdir + "_workers")
+    yaml = write_yaml(both, tmp_path / "config.yaml")
+    addresses = ",".join(f"127.0.0.1:{port}" for port in launch_local.free_ports(2))
+    command = [sys.executable, "-m", "pipeline.pretrain", "--config", yaml, "--workers", addresses]
+    workers = [
+        subprocess.Popen(
+            [*command, "--worker_index", str(index)],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    metrics = Path(both.workdir, "metrics.jsonl")
+    deadline = time.monotonic() + 200
+    while all(worker.poll() is None for worker in workers) and time.monotonic() < deadline:
+        if metrics.exists() and metrics.read_text():
+            break
+        time.sleep(0.2)
+    workers[1].send_signal(signal.SIGTERM)
+    outputs = [worker.communicate(timeout=120)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [143, 143], outputs
+    (stop,) = {output.split("stopped at step ")[1].partition(";")[0] for output in outputs}
+    with monkeypatch.context() as patch:
+        stop_at(patch, int(stop), signal.SIGTERM)
+        assert run(endless) == 143
+    assert_same_checkpoint(both, endless, int(stop), 5e-3)
+
+
+SEVERAL = SimpleNamespace(extended=SimpleNamespace(_in_multi_worker_mode=lambda: True))
+GONE = tf.errors.UnavailableError(None, None, "Collective ops is aborted by: reset by\n peer")
+
+
+def test_a_lost_worker_is_one_line():
+    with (
+        pytest.raises(WorkerLost, match=r"is gone \(reset by peer\).*start all") as error,
+        explain_lost_worker(SEVERAL),
+    ):
+        raise GONE
+    assert "\n" not in str(error.value) and error.value.exit_status == 1
+    with pytest.raises(WorkerLost), explain_lost_worker(SEVERAL):
+        raise InputFailed("no batch") from GONE
+
+
+def test_other_errors_are_what_they_are():
+    for strategy, error in (
+        (SEVERAL, tf.errors.InvalidArgumentError(None, None, "a bug")),
+        (SEVERAL, InputFailed("no batch")),
+        (tf.distribute.get_strategy(), GONE),
+    ):
+        with pytest.raises(type(error)), explain_lost_worker(strategy):
+            raise error
+
+
+def test_one_worker_waits_for_nobody():
+    end_together(tf.distribute.get_strategy())

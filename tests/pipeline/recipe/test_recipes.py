@@ -1,0 +1,143 @@
+"""Each recipe in configs/ is valid as it stands, costs what it says, and runs when it is shrunk."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+from dataset_folders import REPOSITORY
+
+from groundwork import command_line
+from pipeline.recipe.check_run_config import check_run_config
+from pipeline.recipe.run_config import PretrainConfig
+from pipeline.run.run_stages import run
+from pipeline.study.cost import training_cost
+from vit_keras.bit_resnet import BiTResNet
+from vit_keras.create import MODELS
+from vit_keras.variants import parse_variant
+
+CONFIGS = REPOSITORY / "configs"
+RECIPES = sorted(
+    path for path in CONFIGS.rglob("*.yaml") if "python -m pipeline.pretrain" in path.read_text()
+)
+PUBLISHED = [path for path in RECIPES if path.parent != CONFIGS]
+
+# Classes and training images. JFT-300M's are given in round numbers (ViT paper, section 4.1).
+DATASETS = {
+    "imagenet2012": (1000, 1_281_167 * 99 // 100),
+    "datasets/imagenet21k": (21_843, 14_197_122),
+    "datasets/corpus": (18_000, 303_000_000),
+    "datasets/fractaldb_1k": (1000, 1_000_000),
+}
+
+# Every kind of layer, as small as it goes at 32 pixels.
+TINY_VIT = {"num_layers": 1, "width": 16, "mlp_dim": 32, "num_heads": 2}
+TINY_RESNET = {"units": [1], "width_factor": 0.5}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(CONFIGS).with_suffix(""))
+
+
+def load(path: Path) -> PretrainConfig:
+    return command_line.parse(PretrainConfig, ["--config", str(path)], prog="pretrain")
+
+
+@lru_cache
+def smallest_model(variant: str) -> dict[str, object]:
+    """The smallest model of the family of `variant`; the same for all that share their layers."""
+    known = parse_variant(variant)
+    if MODELS[known.architecture] is BiTResNet:
+        return {"variant": "BiT-R50x1", **TINY_RESNET}
+    if known.arguments.get("axial"):
+        return {"variant": "Axial-Ti/16", **TINY_VIT}
+    if "stem_units" in known.arguments:
+        stem = {"stem_units": [1], "stem_width_factor": 0.5, "patch_size": 4}
+        return {"variant": "R+Ti/16", **TINY_VIT, **stem}
+    return {"variant": "Ti/16", **TINY_VIT}
+
+
+def shrink(recipe: PretrainConfig, source: str, change) -> PretrainConfig:
+    """Two steps on 32-pixel images. Numbers become small or the same; every choice is kept."""
+    model, optim = recipe.model, recipe.optim
+    return change(
+        recipe,
+        workdir="",
+        data__source=source,
+        data__prepare=None,
+        data__train_split="train",
+        data__eval_split="validation",
+        data__image_size=32,
+        data__eval_resize=recipe.data.eval_resize and 40,
+        data__shuffle_window=32,
+        **{f"model__{field}": value for field, value in smallest_model(model.variant).items()},
+        model__representation_size=model.representation_size and 16,
+        model__dropout_rate=model.dropout_rate and 0.1,
+        model__head_bias_init=-1.0 if model.head_bias_init else 0.0,
+        optim__peak_lr=1e-3,
+        optim__end_lr=1e-4 if optim.end_lr else 0.0,
+        optim__warmup_steps=1,
+        optim__cooldown_steps=optim.cooldown_steps and 1,
+        optim__weight_decay=0.1,
+        log__every_steps=1,
+        log__images=0,
+        checkpoint__every_steps=2,
+        steps=2,
+        epochs=None,
+        batch_size=16,
+        eval_every_steps=None,
+        eval_batch_size=None,
+        jit_compile="false",
+        export=False,
+        transfer=None,
+    )
+
+
+@pytest.fixture(scope="session")
+def finished_runs() -> dict[str, Path]:
+    """Workdirs by shrunken recipe: those that came down to the same are run once."""
+    return {}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=name)
+def test_recipe_runs(path, shapes_folder, tmp_path, change, finished_runs):
+    small = shrink(load(path), str(shapes_folder), change)
+    key = command_line.to_yaml(small)
+    if key not in finished_runs:
+        workdir = tmp_path / "run"
+        assert run(change(small, workdir=str(workdir))) == 0
+        finished_runs[key] = workdir
+    last = json.loads((finished_runs[key] / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 2 and last["eval/examples"] > 0
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=name)
+def test_recipe_is_valid_and_begins_with_command_and_hardware(path):
+    check_run_config(load(path))
+    head = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    (command,) = (line for line in head if "python -m pipeline.pretrain" in line)
+    if "--config" in command:
+        assert f"--config configs/{name(path)}.yaml" in command
+    assert any(line.startswith("# Hardware:") for line in head)
+    assert any(line.startswith(("# Expect:", "# Result:")) for line in head)
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=name)
+def test_recipe_costs_what_it_says(path):
+    """The model is made at its full size, with shapes alone."""
+    recipe = load(path)
+    classes, images = DATASETS[recipe.data.source]
+    seen = recipe.steps * recipe.batch_size if recipe.steps else round(recipe.epochs * images)
+    said = re.search(r"^# Cost: +([\d.,]+) exaFLOPs", path.read_text(), re.MULTILINE)
+    exaflops = training_cost(recipe, classes, seen).flops / 1e18
+    assert float(said[1].replace(",", "")) == pytest.approx(exaflops, rel=0.05)
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(90, 112_603), (150, 187_671), (300, 375_342)])
+def test_plain_s16_has_the_published_number_of_steps(epochs, steps):
+    """Epochs are counted over all of ImageNet's 1,281,167 training images."""
+    recipe = load(CONFIGS / "imagenet1k" / f"s16_plain_{epochs}ep.yaml")
+    assert recipe.steps == steps == round(epochs * 1_281_167 / recipe.batch_size)

@@ -1,0 +1,268 @@
+"""Whole runs: resuming, stopping, killing, and what the user gets wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from dataset_folders import encode, write_dataset_folder
+
+from groundwork.errors import InputFailed, TrainingDiverged, UserError
+from pipeline.data.batches.distributed_batches import distributed_eval_batches
+from pipeline.data.dataset.source import open_source
+from pipeline.devices.strategy import mirrored_strategy
+from pipeline.run import run_stages as run_module
+from pipeline.run.run_stages import run
+from pipeline.training.loop.evaluate import make_evaluate
+from pipeline.training.model.build_model import build_model
+from pipeline.training.state.train_state import TrainState
+from pipeline.workdir.workdir import Workdir
+
+
+@pytest.fixture
+def plain(config, change):
+    """A run that trains only."""
+    return change(config, export=False, log__images=0, log__pictures=False, model__num_layers=1)
+
+
+def checkpoint_values(workdir, step):
+    reader = tf.train.load_checkpoint(f"{workdir}/checkpoints/ckpt-{step}")
+    names = [name for name in reader.get_variable_to_shape_map() if "OBJECT_GRAPH" not in name]
+    return {name: reader.get_tensor(name) for name in names if "save_counter" not in name}
+
+
+def assert_bitwise_equal(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def rows(workdir):
+    return [json.loads(line) for line in Path(workdir, "metrics.jsonl").read_text().splitlines()]
+
+
+def stop_at(monkeypatch, step_number, sent):
+    """Make the run send itself a signal while it does that step."""
+    original = run_module.make_train_step
+
+    def make(strategy, state, *arguments, **options):
+        step = original(strategy, state, *arguments, **options)
+
+        def stopping(*batch):
+            metrics = step(*batch)
+            if int(state.step.numpy()) == step_number:
+                os.kill(os.getpid(), sent)
+            return metrics
+
+        return stopping
+
+    monkeypatch.setattr(run_module, "make_train_step", make)
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(
+    plain, change, monkeypatch, sent, status
+):
+    plain = change(plain, ema_decay=0.9, model__dropout_rate=0.1)
+    whole = change(plain, workdir=plain.workdir + "_whole")
+    assert run(whole) == 0
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5, sent)
+        assert run(plain) == status
+    assert rows(plain.workdir)[-1]["step"] == 4
+    assert run(plain) == 0
+    assert_bitwise_equal(checkpoint_values(plain.workdir, 10), checkpoint_values(whole.workdir, 10))
+    assert [row["step"] for row in rows(plain.workdir)] == [
+        row["step"] for row in rows(whole.workdir)
+    ]
+
+
+def test_a_finished_run_does_nothing_more(plain, capsys):
+    assert run(plain) == 0
+    before = checkpoint_values(plain.workdir, 10)
+    files = sorted(Path(plain.workdir, "checkpoints").iterdir())
+    assert run(plain) == 0
+    assert "resumed at step 10" in capsys.readouterr().out
+    assert sorted(Path(plain.workdir, "checkpoints").iterdir()) == files
+    assert_bitwise_equal(checkpoint_values(plain.workdir, 10), before)
+
+
+def test_resuming_on_two_replicas_continues_the_run_of_one(plain, change, monkeypatch):
+    # As in test_train_step: Adam divides by the size of gradients that are zero but for rounding.
+    plain = change(plain, optim__epsilon=1e-4, ema_decay=0.9, model__dropout_rate=0.1)
+    whole = change(plain, workdir=plain.workdir + "_whole")
+    run(whole)
+    shutil.copytree(whole.workdir, plain.workdir)
+    for path in Path(plain.workdir, "checkpoints").glob("ckpt-10.*"):
+        path.unlink()
+    monkeypatch.setattr(run_module.strategies, "make_strategy", lambda *_: mirrored_strategy(2))
+    run(plain)
+    found, expected = (checkpoint_values(w, 10) for w in (plain.workdir, whole.workdir))
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-5, err_msg=name)
+
+
+def test_evaluation_counts_every_image_once_on_any_number_of_replicas(plain):
+    """31 images in batches of 8."""
+    split = open_source(plain.data.source).split("validation")
+    evaluations = []
+    for replicas in (1, 4):
+        strategy = mirrored_strategy(replicas)
+        with strategy.scope():
+            model = build_model(plain.model, plain.data.height_width, 3, seed=plain.seed)
+            state = TrainState(model, plain.optim, seed=0)
+        # With a head of zeros all images would count the same.
+        kernel = model.get_layer("head").kernel
+        kernel.assign(np.random.default_rng(0).normal(0, 0.5, kernel.shape))
+        evaluate = make_evaluate(strategy, state, plain, split.num_examples, confusions=True)
+        evaluations.append(
+            evaluate(
+                distributed_eval_batches(
+                    strategy, split, plain.data, plain.eval_batch_size or plain.batch_size
+                )
+            )
+        )
+    one, four = evaluations
+    assert four.metrics == pytest.approx(one.metrics, rel=1e-5)
+    assert one.metrics["examples"] == 31
+    np.testing.assert_array_equal(four.confusions.matrix(), one.confusions.matrix())
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(plain, capsys):
+    run(plain)
+    newest = Path(plain.workdir, "checkpoints", "ckpt-10.data-00000-of-00001")
+    content = newest.read_bytes()
+    newest.write_bytes(content[: len(content) // 2])
+    assert run(plain) == 0
+    output = capsys.readouterr().out
+    assert "ckpt-10 is damaged" in output and "resumed at step 8" in output
+
+
+def test_a_run_whose_list_of_checkpoints_is_lost_goes_on(plain, change, capsys):
+    run(change(plain, steps=8))
+    folder = Path(plain.workdir, "checkpoints")
+    (folder / "checkpoint").write_bytes(b"")
+    assert run(plain) == 0
+    assert "resumed at step 8" in capsys.readouterr().out
+    assert {path.stem for path in folder.glob("*.index")} == {"ckpt-8", "ckpt-10"}  # keep=2
+
+
+def test_all_checkpoints_damaged_is_an_error_not_a_new_start(plain):
+    run(plain)
+    for path in Path(plain.workdir, "checkpoints").glob("*.data*"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"every checkpoint in .* is damaged"):
+        run(plain)
+
+
+def test_a_diverging_run_stops_names_the_step_and_keeps_the_last_good_checkpoint(
+    plain, change, monkeypatch
+):
+    original = run_module.make_train_step
+
+    def make(strategy, state, *arguments, **options):
+        step = original(strategy, state, *arguments, **options)
+
+        def poisoned(images, labels, seeds):
+            if int(state.step.numpy()) == 6:
+                images = images * float("nan")
+            return step(images, labels, seeds)
+
+        return poisoned
+
+    monkeypatch.setattr(run_module, "make_train_step", make)
+    with pytest.raises(TrainingDiverged, match=r"step 7: loss nan.*checkpoint of step 4 is kept"):
+        run(plain)
+    values = checkpoint_values(plain.workdir, 4)
+    assert all(np.isfinite(value).all() for value in values.values())
+
+
+def test_resume_precedence(plain, change, capsys):
+    """Own workdir, then `resume`, then `init_from`, then scratch."""
+    first = change(plain, steps=4, export=True)
+    run(first)
+    keras_file = f"{first.workdir}/export/model.keras"
+    second = change(plain, workdir=plain.workdir + "2", resume=first.workdir, init_from=keras_file)
+    run(second)
+    assert f"resumed from {first.workdir} at step 4" in capsys.readouterr().out
+    run(second)
+    assert "resumed at step 10" in capsys.readouterr().out
+    third = change(plain, workdir=plain.workdir + "3", init_from=keras_file, optim__peak_lr=0.0)
+    run(third)
+    assert f"weights from {keras_file}" in capsys.readouterr().out
+    start, end = checkpoint_values(first.workdir, 4), checkpoint_values(third.workdir, 10)
+    kernels = [name for name in start if "model" in name and "kernel" in name]
+    assert len(kernels) > 5
+    for name in kernels:
+        np.testing.assert_array_equal(end[name], start[name])
+
+
+@pytest.mark.parametrize("variant", ["BiT-R50x1", "R+Ti/16", "Axial-B/32"])
+def test_other_architectures_are_made_from_the_same_configuration(config, change, variant):
+    sizes = {f"model__{name}": None for name in ("num_layers", "width", "mlp_dim", "num_heads")}
+    config = change(config, model__variant=variant, data__image_size=64, **sizes)
+    assert build_model(config.model, config.data.height_width, 3, seed=config.seed).num_classes == 3
+
+
+def test_an_option_that_an_architecture_lacks_is_named(config, change):
+    with pytest.raises(UserError, match=r"model: .*classifier"):
+        build_model(change(config, model__variant="BiT-R50x1", model__classifier="gap"), 3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"batch_size": 15, "accumulate": 2}, "batch_size 15 is not divisible"),
+        ({"batch_size": 128}, "larger than the 90 images"),
+        ({"resume": "nowhere"}, "no checkpoint in nowhere/checkpoints"),
+        ({"init_from": "nowhere.keras"}, "nowhere.keras is not a file"),
+        ({"strategy": "tpu"}, "no TPU"),
+        ({"data__train_split": "trian"}, "no split trian"),
+        ({"data__image_size": 20}, "not a multiple of the patch"),
+        ({"model__variant": "Q/8"}, "Q"),
+        ({"log__profile_steps": (9, 11)}, "profile_steps ends with step 11, the run with step 10"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_the_culprit(plain, change, fields, message):
+    with pytest.raises(UserError, match=message) as error:
+        run(change(plain, **fields))
+    assert "\n" not in str(error.value)
+
+
+def test_another_model_or_seed_in_the_same_workdir_is_refused(plain, change):
+    run(plain)
+    with pytest.raises(UserError, match="another model"):
+        run(change(plain, model__width=32))
+    with pytest.raises(UserError, match="begun with seed 0, not 5"):
+        run(change(plain, seed=5))
+
+
+def test_two_runs_cannot_share_a_workdir(plain):
+    with Workdir(plain.workdir).lock(), pytest.raises(UserError, match="another run is writing"):
+        run(plain)
+
+
+@pytest.mark.parametrize(("steps_per_loop", "kept"), [(1, 4), (3, 3)])
+def test_an_image_that_cannot_be_decoded_is_one_line_and_a_checkpoint_is_kept(
+    plain, change, tmp_path, steps_per_loop, kept
+):
+    """That of the failing step, but in a loop of steps the one before."""
+    image = encode(np.zeros((20, 20, 3), np.uint8))
+    # In the order of seed 0 example 70 is in the fifth batch.
+    examples = [(image[:40] if i == 70 else image, i % 3, str(i)) for i in range(90)]
+    splits = {"train": examples, "validation": examples[:8]}
+    damaged = str(write_dataset_folder(tmp_path / "damaged", splits, ("a", "b", "c")))
+    plain = change(
+        plain, data__source=damaged, steps_per_loop=steps_per_loop, checkpoint__every_steps=3
+    )
+    message = rf"Invalid PNG.*; the checkpoint of step {kept} is kept: .*verify_dataset --input "
+    with pytest.raises(InputFailed, match=r"no batch after step \d: " + message) as error:
+        run(plain)
+    assert "\n" not in str(error.value) and error.value.exit_status == 1
+    assert Path(plain.workdir, "checkpoints", f"ckpt-{kept}.index").exists()

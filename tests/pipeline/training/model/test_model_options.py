@@ -1,0 +1,86 @@
+"""Each option of the model reaches it from the command line; one that a family lacks is told."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from groundwork import command_line
+from groundwork.errors import UserError
+from pipeline.recipe.run_config import PretrainConfig
+from pipeline.training.model.build_model import build_model
+from pipeline.training.model.model_config import ModelConfig
+
+VIT = {"variant": "Ti/8", "num_layers": "2", "width": "16", "mlp_dim": "32", "num_heads": "2"}
+HYBRID = {**VIT, "variant": "R26+Ti/32", "stem_units": "[1,1]", "stem_width_factor": "0.5"}
+RESNET = {"variant": "BiT-R50x1", "units": "[1,1]", "width_factor": "0.5"}
+
+# The family it is tried on, the value as written on a command line, and what the model then has.
+OPTIONS = {
+    "variant": (VIT, "S/8", "S/8"),
+    "num_layers": (VIT, "1", 1),
+    "width": (VIT, "32", 32),
+    "mlp_dim": (VIT, "24", 24),
+    "num_heads": (VIT, "4", 4),
+    "patch_size": (VIT, "4", 4),
+    "stem_units": (HYBRID, "[1]", [1]),
+    "stem_width_factor": (HYBRID, "1", 1),
+    "units": (RESNET, "[1,1,1]", [1, 1, 1]),
+    "width_factor": (RESNET, "1", 1),
+    "mixers": (RESNET, "[conv,axial]", ["conv", "axial"]),
+    "classifier": (VIT, "map", "map"),
+    "representation_size": (VIT, "8", 8),
+    "position_embedding": (VIT, "sincos_2d", "sincos_2d"),
+    "position_place": (VIT, "shared", "shared"),
+    "class_token_positioned": (VIT, "false", False),
+    "num_registers": (VIT, "3", 3),
+    "qk_norm": (VIT, "true", True),
+    "layer_scale_init": (VIT, "0.1", 0.1),
+    "dropout_rate": (VIT, "0.1", 0.1),
+    "stochastic_depth_rate": (VIT, "0.2", 0.2),
+    "remat": (VIT, "true", True),
+    "head_bias_init": (VIT, "-10", -10),
+}
+
+
+def parse(**options: str) -> PretrainConfig:
+    given = [f"--model.{name}={value}" for name, value in options.items()]
+    return command_line.parse(
+        PretrainConfig, ["--data.source=x", "--data.image_size=32", "--workdir=y", *given], prog="p"
+    )
+
+
+def test_every_option_is_tried_here():
+    assert set(OPTIONS) == {field.name for field in dataclasses.fields(ModelConfig)}
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS.keys() - {"variant"}))
+def test_option_reaches_the_model(name):
+    family, text, value = OPTIONS[name]
+    assert family.get(name) != text
+    model = build_model(parse(**{**family, name: text}), num_classes=3)
+    assert model.get_config()[name] == value
+
+
+def test_what_is_not_given_is_the_variants():
+    config = parse(variant="Axial-Ti/16", num_layers="1").model
+    assert config.classifier is None
+    model = build_model(parse(variant="Axial-Ti/16", num_layers="1"), num_classes=3)
+    assert model.axial and model.classifier == "gap" and model.width == 192
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({**RESNET, "dropout_rate": "0.1"}, "BiT-R50x1 has no dropout_rate; it has .*width_factor"),
+        ({**RESNET, "classifier": "token"}, "BiT-R50x1 has no classifier"),
+        ({**VIT, "units": "[1]"}, "Ti/8 has no units; it has .*stem_units"),
+        ({**RESNET, "width_factor": "0.3"}, "nearest: 0.5"),
+        ({**VIT, "width": "15"}, "width"),
+        ({"variant": "Axial-Ti/16", "classifier": "token"}, "'gap' or 'map'"),
+    ],
+)
+def test_option_that_cannot_be(options, message):
+    with pytest.raises(UserError, match=message):
+        build_model(parse(**options), num_classes=3)

@@ -1,0 +1,128 @@
+"""Pre-training by masked patch prediction, from the first step to the transfer of its encoder."""
+
+from __future__ import annotations
+
+import signal
+
+import numpy as np
+import pytest
+from test_pretrain import assert_bitwise_equal, checkpoint_values, rows, stop_at
+
+from groundwork.errors import UserError
+from pipeline.data.batches.distributed_batches import (
+    distributed_eval_batches,
+    distributed_train_batches,
+)
+from pipeline.data.dataset.source import open_source
+from pipeline.devices.strategy import mirrored_strategy
+from pipeline.recipe.check_run_config import check_run_config
+from pipeline.run.run_stages import run
+from pipeline.serving.loading import open_export
+from pipeline.training.loop.evaluate import make_evaluate
+from pipeline.training.objectives.objective import build_objective_model
+from pipeline.training.state.train_state import TrainState
+from pipeline.training.step.train_step import make_train_step
+from pipeline.workdir.trained_model import load_trained_model
+
+
+@pytest.fixture
+def masked(config, change):
+    return change(config, objective="masked_patches", model__num_layers=1, optim__epsilon=1e-4)
+
+
+def train_and_evaluate(config, replicas):
+    strategy = mirrored_strategy(replicas)
+    source = open_source(config.data.source)
+    with strategy.scope():
+        model = build_objective_model(
+            config, config.model, config.data.height_width, 3, seed=config.seed
+        )
+        state = TrainState(model, config.optim, seed=0)
+    step = make_train_step(strategy, state, config, total_steps=10, jit_compile=False)
+    batches = iter(distributed_train_batches(strategy, config, source.split("train"), 0))
+    metrics = [{k: float(v) for k, v in step(*next(batches)).items()} for _ in range(3)]
+    validation = source.split("validation")
+    evaluate = make_evaluate(strategy, state, config, validation.num_examples)
+    evaluated = evaluate(
+        distributed_eval_batches(
+            strategy, validation, config.data, config.eval_batch_size or config.batch_size
+        )
+    ).metrics
+    return {w.path: w.numpy() for w in model.trainable_variables}, metrics, evaluated
+
+
+@pytest.mark.parametrize("target", ["mean_color", "downsampled", "pixels"])
+def test_weights_and_evaluation_are_the_same_on_two_replicas(masked, change, target):
+    config = change(masked, masked_patches__target=target)
+    one, metrics, evaluated = train_and_evaluate(config, 1)
+    two, *others = train_and_evaluate(change(config, accumulate=2), 2)
+    for path, value in one.items():
+        np.testing.assert_allclose(two[path], value, atol=1e-5, err_msg=path)
+    for found, expected in zip(others[0], metrics, strict=True):
+        assert found == pytest.approx(expected, rel=1e-4)
+    assert others[1] == pytest.approx(evaluated, rel=1e-4)
+    assert evaluated["examples"] == 31
+    assert ("accuracy" in evaluated) == ("accuracy" in metrics[0]) == (target != "pixels")
+
+
+def test_a_run_resumes_exports_its_encoder_and_a_classifier_starts_from_it(
+    masked, change, monkeypatch, capsys
+):
+    masked = change(masked, steps=6, ema_decay=0.9, masked_patches__target="pixels")
+    whole = change(masked, workdir=masked.workdir + "_whole", export=False)
+    assert run(whole) == 0
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3, signal.SIGTERM)
+        assert run(masked) == 143
+    assert run(masked) == 0
+    assert_bitwise_equal(checkpoint_values(masked.workdir, 6), checkpoint_values(whole.workdir, 6))
+    assert rows(masked.workdir)[-1]["eval/loss"] > 0
+    assert "loss" in capsys.readouterr().err
+
+    trained = load_trained_model(masked.workdir).model
+    assert trained.num_classes == 3 and not trained.head.kernel.numpy().any()
+    kernel = "vit..block_0..mlp..dense_0..kernel"  # TensorFlow doubles the dots
+    (name,) = [n for n in checkpoint_values(masked.workdir, 6) if kernel in n and "ema" in n]
+    average = checkpoint_values(masked.workdir, 6)[name]
+    exported = {weight.path: weight.numpy() for weight in trained.weights}
+    np.testing.assert_array_equal(exported["vit/block_0/mlp/dense_0/kernel"], average)
+
+    export = open_export(f"{masked.workdir}/export")
+    assert export is not None
+    keras_file = f"{masked.workdir}/export/model.keras"
+    tuned = change(
+        masked,
+        objective="classify",
+        workdir=masked.workdir + "_tuned",
+        init_from=keras_file,
+        steps=1,
+        export=False,
+        ema_decay=None,
+        optim__peak_lr=0.0,
+    )
+    assert run(tuned) == 0
+    start = load_trained_model(tuned.workdir).model
+    for weight in start.weights:
+        np.testing.assert_array_equal(weight.numpy(), exported[weight.path], err_msg=weight.path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"label_smoothing": 0.1}, "does not go with label_smoothing"),
+        ({"data__cutmix_alpha": 1.0}, "does not go with data.mixup_alpha or data.cutmix_alpha"),
+        ({"class_weights": "auto"}, "does not go with class_weights"),
+        ({"masked_patches__mask_ratio": 1.0}, "corrupted_share is 1.0"),
+        ({"masked_patches__target": "pixels", "checkpoint__keep_best": "eval/accuracy"}, "no acc"),
+    ],
+)
+def test_options_that_need_labels_are_named(masked, change, fields, message):
+    with pytest.raises(UserError, match=message):
+        check_run_config(change(masked, **fields))
+
+
+def test_a_model_without_patches_is_named(masked, change):
+    sizes = {f"model__{name}": None for name in ("num_layers", "width", "mlp_dim", "num_heads")}
+    config = change(masked, **(sizes | {"model__variant": "BiT-R50x1", "data__image_size": 32}))
+    with pytest.raises(UserError, match=r"masked_patches with model\.variant=BiT-R50x1"):
+        build_objective_model(config, config.model, config.data.height_width, 3, seed=config.seed)

@@ -1,0 +1,110 @@
+"""The weights after some steps do not depend on replicas, microbatches or compilation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipeline.data.batches.distributed_batches import distributed_train_batches, training_order
+from pipeline.data.dataset.source import open_source
+from pipeline.devices.strategy import mirrored_strategy
+from pipeline.training.model.build_model import build_model
+from pipeline.training.state.train_state import TrainState
+from pipeline.training.step.train_step import make_train_step
+
+STEPS = 3
+
+
+@pytest.fixture
+def config(config, change):
+    """One block: the tests spend their time on tracing."""
+    return change(config, model__num_layers=1)
+
+
+def train(config, strategy, jit_compile=False, policy="float32"):
+    """Train STEPS steps; returns weights by path (and averages), and the metrics of each step."""
+    # The gradient of the keys' bias is zero but for rounding (softmax ignores a shift), and Adam
+    # divides by its size: a larger epsilon keeps that rounding from becoming a step.
+    config = replace(config, optim=replace(config.optim, epsilon=1e-4))
+    split = open_source(config.data.source).split("train")
+    with strategy.scope():
+        model = build_model(
+            config.model, config.data.height_width, 3, seed=config.seed, policy=policy
+        )
+        state = TrainState(model, config.optim, seed=config.seed, ema_decay=config.ema_decay)
+    # A zero head hides the gradients of all that is before it in the first step.
+    for weight in model.get_layer("head").trainable_variables:
+        weight.assign(np.random.default_rng(0).normal(0, 0.5, weight.shape))
+    step = make_train_step(strategy, state, config, total_steps=10, jit_compile=jit_compile)
+    batches = iter(
+        distributed_train_batches(
+            strategy, training_order(config, config.data, split, config.seed), split, config.data, 0
+        )
+    )
+    metrics = [step(*next(batches)) for _ in range(STEPS)]
+    weights = {weight.path: weight.numpy() for weight in model.trainable_variables}
+    averages = {f"average {i}": average.numpy() for i, average in enumerate(state.ema)}
+    rows = [{name: float(value) for name, value in row.items()} for row in metrics]
+    return weights | averages, rows
+
+
+def assert_same(found, expected, tolerance, metrics_tolerance=1e-4):
+    for name, value in expected[0].items():
+        np.testing.assert_allclose(found[0][name], value, atol=tolerance, err_msg=name)
+    for found_row, row in zip(found[1], expected[1], strict=True):
+        assert found_row == pytest.approx(row, rel=metrics_tolerance)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "fields"),
+    [
+        (4, {"optim__clip_norm": None}),
+        (2, {"optim__clip_norm": 0.05}),
+        (2, {"accumulate": 2, "optim__clip_norm": 0.05}),
+        (2, {"ema_decay": 0.9}),
+        (4, {"model__dropout_rate": 0.3, "optim__clip_norm": 0.05}),
+        (2, {"loss": "sigmoid", "label_smoothing": 0.1}),
+        (4, {"accumulate": 2, "data__augment_preset": "medium2", "data__cutmix_alpha": 1.0}),
+    ],
+    ids=["plain", "clipped", "accumulated", "ema", "dropout", "sigmoid", "augmented"],
+)
+def test_weights_are_the_same_on_one_and_several_replicas(config, change, replicas, fields):
+    config = change(config, **fields)
+    one = train(change(config, accumulate=1), mirrored_strategy(1))
+    assert_same(train(config, mirrored_strategy(replicas)), one, 1e-5)
+
+
+def test_bfloat16_replicas_agree_within_its_precision(config):
+    weights, rows = train(config, mirrored_strategy(1), policy="mixed_bfloat16")
+    found, found_rows = train(config, mirrored_strategy(2), policy="mixed_bfloat16")
+    # Rounding may turn the answer on an image or two whose classes are nearly tied.
+    accuracies = [[row.pop("accuracy") for row in each] for each in (found_rows, rows)]
+    np.testing.assert_allclose(*accuracies, atol=2 / config.batch_size)
+    assert_same((found, found_rows), (weights, rows), 5e-3, 3e-2)
+
+
+def test_clipping_bounds_the_update_of_the_global_batch(config, change):
+    """With SGD-like moments off, a clipped run moves less; the norm is reported unclipped."""
+    free = train(change(config, optim__clip_norm=None), mirrored_strategy(2))
+    clipped = train(
+        change(config, optim__clip_norm=1e-9, optim__weight_decay=0.0), mirrored_strategy(2)
+    )
+    assert clipped[1][0]["gradient_norm"] == pytest.approx(free[1][0]["gradient_norm"])
+    start = train(change(config, optim__peak_lr=0.0), mirrored_strategy(1))
+    moved = {n: np.abs(clipped[0][n] - start[0][n]).max() for n in start[0]}
+    assert max(moved.values()) < 0.1 * max(np.abs(free[0][n] - start[0][n]).max() for n in start[0])
+
+
+def test_xla_gives_the_same_weights(config, change):
+    config = change(config, accumulate=2)
+    plain = train(config, mirrored_strategy(1))
+    assert_same(train(config, mirrored_strategy(1), jit_compile=True), plain, 1e-4)
+
+
+def test_default_strategy_equals_one_mirrored_replica(config):
+    assert_same(
+        train(config, tf.distribute.get_strategy()), train(config, mirrored_strategy(1)), 1e-6
+    )
