@@ -140,7 +140,7 @@ def _answer_questions(
         whole = "--help=all" in arguments
         print(help_text(config_class, prog, default_config=default_config, whole=whole))
         sys.exit(0)
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    pairs = zip(arguments, [*arguments[1:], ""], strict=False)
     if any(pair == ("--config", "list") or pair[0] == "--config=list" for pair in pairs):
         print(list_recipes())
         sys.exit(0)
@@ -261,14 +261,13 @@ def _nearest(name: str, options: dict[str, Option]) -> str:
 def _plain(error: jsonargparse.ArgumentError, config_class: type) -> str:
     """jsonargparse's message in words that name the option, the value and what it takes."""
     message = one_line(error, None)
-    wrong = re.search(r'Parser key "([\w.]+)":.*Given value: (.*)', message)
     options = {option.name: option for option in options_of(config_class)}
+    wrong = re.search(r'Parser key "([\w.]+)":.*(?:Given value|Got value): (.*)', message)
     if wrong and wrong[1] in options:
-        kind = options[wrong[1]].describe_type()
-        return f"{wrong[1]} is {wrong[2].rstrip(')')}: it takes {kind}"
-    missing = re.search(r'[Kk]ey "([\w.]+)" is required', message)
+        return f"{wrong[1]} is {wrong[2]}: it takes {options[wrong[1]].describe_type()}"
+    missing = re.search(r"arguments are required: (.*)", message)
     if missing:
-        return f"--{missing[1]} is missing"
+        return f"give --{missing[1].replace(', ', ' and --')}"
     return message
 
 

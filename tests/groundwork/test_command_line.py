@@ -32,8 +32,11 @@ def test_command_line_wins_over_yaml_and_the_result_round_trips(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data.source", "d"], "required: workdir"),
-        (["--data.source", "d", "--workdir", "w", "--model.varant", "B/16"], "--model.variant"),
+        (["--data.source", "d"], "give --workdir"),
+        (
+            ["--data.source", "d", "--workdir", "w", "--model.varant", "B/16"],
+            "did you mean model.variant",
+        ),
         (["--data.source", "d", "--workdir", "w", "--steps", "many"], "steps"),
         (["--config", "missing.yaml"], "missing.yaml"),
     ],

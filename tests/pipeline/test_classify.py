@@ -61,7 +61,7 @@ def test_draws_attention(files, tmp_path):
 
 def test_errors_are_one_line(files, tmp_path):
     for arguments, message in [
-        ([], "required"),
+        ([], "give --images and --model"),
         (["--model", "m", "a.png", "--top", "0"], "top"),
         (["--model", str(tmp_path / "none"), "a.png"], "does not exist"),
     ]:

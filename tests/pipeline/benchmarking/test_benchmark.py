@@ -77,8 +77,8 @@ def test_errors_name_the_culprit(arguments, message):
 def advise(rates, device="GPU", **changes):
     facts = {"devices": 1, "replicas": 1, "cores": 8, "xla": True, "precision": "mixed_bfloat16"}
     config = PretrainConfig(
-        DataConfig("d", augment_preset=changes.pop("preset", "none")),
-        "w",
+        data=DataConfig(source="d", augment_preset=changes.pop("preset", "none")),
+        workdir="w",
         accumulate=changes.pop("accumulate", 1),
     )
     return find_bottleneck(*rates, Machine(device, **(facts | changes)), config)

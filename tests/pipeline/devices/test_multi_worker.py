@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from dataset_folders import REPOSITORY
-from test_pretrain import checkpoint_values, stop_at
+from finished_runs import checkpoint_values, stop_at
 
 from groundwork import command_line
 from groundwork.errors import InputFailed, WorkerLost

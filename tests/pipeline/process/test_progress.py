@@ -38,7 +38,7 @@ def test_a_terminal_gets_one_line_that_rewrites_itself():
 
 def test_a_resumed_job_counts_its_own_speed_only(monkeypatch):
     now = iter([0.0, 10.0, 10.0, 10.0])
-    monkeypatch.setattr("pipeline.training.progress.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("pipeline.process.progress.time.monotonic", lambda: next(now))
     stream = io.StringIO()
     Progress("training", 100, done=90, stream=stream).update(95)
     assert "ETA 0:10" in stream.getvalue()

@@ -64,18 +64,18 @@ def test_wheels(wheels, device, nvidia, status):
 
 def test_the_batch_is_told_as_replicas_and_microbatches(config, change):
     config = change(config, batch_size=64, accumulate=2)
-    found = check_batch(config, 4, "GPU")
+    found = check_batch(config, config.data, 4, "GPU")
     assert found.status == "ok" and "4 replicas × 2 microbatches of [8, 16, 16, 3]" in found.found
-    assert "choose a multiple of 6" in check_batch(config, 3, "GPU").found
-    assert "pads 4 to a multiple of 8" in check_batch(config, 8, "TPU").found
+    assert "choose a multiple of 6" in check_batch(config, config.data, 3, "GPU").found
+    assert "pads 4 to a multiple of 8" in check_batch(config, config.data, 8, "TPU").found
     odd = change(config, batch_size=8, accumulate=1, data__mixup_alpha=0.1)
-    assert "choose a multiple of 16" in check_batch(odd, 8, "GPU").found
+    assert "choose a multiple of 16" in check_batch(odd, odd.data, 8, "GPU").found
 
 
 def test_precision_of_a_tpu(config, change):
-    assert check_precision(config, "TPU").found.startswith("bfloat16")
-    assert check_precision(change(config, precision="float32"), "TPU").status == "warning"
-    assert check_precision(change(config, precision="float16"), "TPU").status == "error"
+    assert check_precision(config.precision, "TPU").found.startswith("bfloat16")
+    assert check_precision("float32", "TPU").status == "warning"
+    assert check_precision("float16", "TPU").status == "error"
 
 
 def test_workers_that_no_name_server_knows_are_named():

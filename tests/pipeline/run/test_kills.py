@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from test_pretrain import assert_bitwise_equal, checkpoint_values, rows
+from finished_runs import assert_bitwise_equal, checkpoint_values, rows
 
 from groundwork import command_line
 from pipeline.recipe.run_config import PretrainConfig

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from dataset_folders import encode, write_dataset_folder
+from finished_runs import assert_bitwise_equal, checkpoint_values, rows, stop_at
 
 from groundwork.errors import InputFailed, TrainingDiverged, UserError
 from pipeline.data.batches.distributed_batches import distributed_eval_batches
 from pipeline.data.dataset.source import open_source
 from pipeline.devices.strategy import mirrored_strategy
-from pipeline.run import run_stages as run_module
+from pipeline.run import train_stage as run_module
 from pipeline.run.run_stages import run
 from pipeline.training.loop.evaluate import make_evaluate
 from pipeline.training.model.build_model import build_model
+from pipeline.training.model.model_config import ModelConfig
 from pipeline.training.state.train_state import TrainState
 from pipeline.workdir.workdir import Workdir
 
@@ -29,40 +28,6 @@ from pipeline.workdir.workdir import Workdir
 def plain(config, change):
     """A run that trains only."""
     return change(config, export=False, log__images=0, log__pictures=False, model__num_layers=1)
-
-
-def checkpoint_values(workdir, step):
-    reader = tf.train.load_checkpoint(f"{workdir}/checkpoints/ckpt-{step}")
-    names = [name for name in reader.get_variable_to_shape_map() if "OBJECT_GRAPH" not in name]
-    return {name: reader.get_tensor(name) for name in names if "save_counter" not in name}
-
-
-def assert_bitwise_equal(found, expected):
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
-
-
-def rows(workdir):
-    return [json.loads(line) for line in Path(workdir, "metrics.jsonl").read_text().splitlines()]
-
-
-def stop_at(monkeypatch, step_number, sent):
-    """Make the run send itself a signal while it does that step."""
-    original = run_module.make_train_step
-
-    def make(strategy, state, *arguments, **options):
-        step = original(strategy, state, *arguments, **options)
-
-        def stopping(*batch):
-            metrics = step(*batch)
-            if int(state.step.numpy()) == step_number:
-                os.kill(os.getpid(), sent)
-            return metrics
-
-        return stopping
-
-    monkeypatch.setattr(run_module, "make_train_step", make)
 
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -212,7 +177,8 @@ def test_other_architectures_are_made_from_the_same_configuration(config, change
 
 def test_an_option_that_an_architecture_lacks_is_named(config, change):
     with pytest.raises(UserError, match=r"model: .*classifier"):
-        build_model(change(config, model__variant="BiT-R50x1", model__classifier="gap"), 3)
+        model = ModelConfig(variant="BiT-R50x1", classifier="gap")
+        build_model(model, config.data.height_width, 3, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from pipeline.data.batches.train_order import EpochOrder
 from pipeline.data.dataset.source import open_source
 from pipeline.launch_local import free_ports
 from pipeline.recipe.check_run_config import check_run_config
-from pipeline.run import run_stages as run_module
+from pipeline.run import run_stages
+from pipeline.run import train_stage as run_module
 
 STEPS = 8  # an epoch has 11
 
@@ -117,7 +118,7 @@ def test_a_worker_that_dies_ends_the_run_after_a_checkpoint(config, change, monk
             InputFailed,
             match=r"no batch after step \d+: .*A worker of the tf.data service is gone",
         ) as error:
-            run_module.run(config)
+            run_stages.run(config)
     told = str(error.value)
     assert "\n" not in told and error.value.exit_status == 1
     step = int(re.search(r"no batch after step (\d+)", told)[1])

@@ -97,5 +97,5 @@ def test_flip_mirrors_about_half_of_the_images(config, change):
 
 
 def test_height_width_takes_one_number_or_two():
-    assert DataConfig("x", image_size=8).height_width == (8, 8)
-    assert DataConfig("x", image_size=(8, 16)).height_width == (8, 16)
+    assert DataConfig(source="x", image_size=8).height_width == (8, 8)
+    assert DataConfig(source="x", image_size=(8, 16)).height_width == (8, 16)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from dataset_folders import encode, write_dataset_folder, write_split
-from test_vtab import write_tfds
+from tfds_datasets import write_tfds
 
 from groundwork.errors import UserError
 from pipeline.data.dataset.source import open_source

@@ -21,7 +21,7 @@ def views(policy: str, layers: int, count: int = 12) -> np.ndarray:
     """Views of one picture, which is neither cropped nor mirrored."""
     pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3)).astype(np.uint8)
     config = DataConfig(
-        "unused",
+        source="unused",
         image_size=24,
         crop="resize",
         flip=False,

@@ -8,8 +8,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from dataset_folders import write_dataset_folder
 from exported_models import export_tiny_vit
-from test_transfer import CLASS_NAMES, config, stripes
-from test_vtab import write_tfds
+from tfds_datasets import write_tfds
+from transfer_tasks import CLASS_NAMES, config, stripes
 
 from groundwork.errors import UserError
 from pipeline.data.dataset.split import read_records

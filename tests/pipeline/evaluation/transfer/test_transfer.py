@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from dataset_folders import encode, write_dataset_folder
+from dataset_folders import write_dataset_folder
 from exported_models import export_tiny_vit
+from transfer_tasks import CLASS_NAMES, config, stripes
 
 from groundwork.errors import UserError
 from pipeline import transfer
@@ -16,21 +17,6 @@ from pipeline.evaluation.transfer.transfer_config import TransferConfig
 from pipeline.evaluation.transfer.transfer_evaluation import run_transfer
 from pipeline.serving.loading import Export
 
-CLASS_NAMES = ("left", "right", "both")
-
-
-def stripes(count, seed):
-    """Images in which one half, the other, or both are bright."""
-    generator = np.random.default_rng(seed)
-    for index in range(count):
-        label = index % 3
-        pixels = generator.integers(0, 160, (12, 20, 3), np.uint8)
-        if label in (0, 2):
-            pixels[:, :10] += 95
-        if label in (1, 2):
-            pixels[:, 10:] += 95
-        yield encode(pixels), label, f"{seed}-{index}"
-
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
@@ -39,11 +25,6 @@ def inputs(tmp_path_factory):
     splits = {"train": stripes(90, 1), "test": stripes(60, 2)}
     write_dataset_folder(folder / "stripes", splits, CLASS_NAMES)
     return folder
-
-
-def config(inputs, output, **options):
-    data = TransferData(source=str(inputs / "stripes"))
-    return TransferConfig(model=str(inputs / "model"), data=data, output=str(output), **options)
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +192,9 @@ def test_command_line_reaches_the_options(monkeypatch):
     arguments = ["--model", "m", "--data.source", "d", "--output", "o", "--few_shot.shots", "[3]"]
     seen: list[TransferConfig] = []
     monkeypatch.setattr("sys.argv", ["transfer", *arguments])
-    monkeypatch.setattr("pipeline.evaluation.run.run_transfer", seen.append)
+    monkeypatch.setattr(
+        "pipeline.evaluation.transfer.transfer_evaluation.run_transfer", seen.append
+    )
     assert transfer.main() == 0
     assert seen == [TransferConfig("m", TransferData("d"), "o", few_shot=seen[0].few_shot)]
     assert seen[0].few_shot.shots == [3]

@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 from dataset_folders import encode, write_dataset_folder
-from test_pretrain import rows
+from finished_runs import rows
 
 from pipeline.data.data_config import DataConfig
 from pipeline.devices.accelerators import gpu_peak_flops, tpu_peak_flops
@@ -42,7 +42,9 @@ def seen(tmp_path_factory):
 
     splits = {"train": examples(28), "validation": examples(14)}
     config = PretrainConfig(
-        data=DataConfig(str(write_dataset_folder(folder / "data", splits, CLASSES)), image_size=16),
+        data=DataConfig(
+            source=str(write_dataset_folder(folder / "data", splits, CLASSES)), image_size=16
+        ),
         workdir=str(folder / "run"),
         model=ModelConfig("Ti/8", num_layers=1, width=16, mlp_dim=32, num_heads=2),
         optim=OptimConfig(warmup_steps=2),

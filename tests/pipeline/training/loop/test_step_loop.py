@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import tensorflow as tf
-from test_pretrain import assert_bitwise_equal, checkpoint_values, rows
+from finished_runs import assert_bitwise_equal, checkpoint_values, rows
 
 from groundwork.errors import TrainingDiverged
 from pipeline.devices.strategy import mirrored_strategy

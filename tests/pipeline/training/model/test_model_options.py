@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import keras
 import pytest
 
 from groundwork import command_line
@@ -51,6 +52,10 @@ def parse(**options: str) -> PretrainConfig:
     )
 
 
+def build(config: PretrainConfig) -> keras.Model:
+    return build_model(config.model, config.data.height_width, 3, seed=config.seed)
+
+
 def test_every_option_is_tried_here():
     assert set(OPTIONS) == {field.name for field in dataclasses.fields(ModelConfig)}
 
@@ -59,14 +64,14 @@ def test_every_option_is_tried_here():
 def test_option_reaches_the_model(name):
     family, text, value = OPTIONS[name]
     assert family.get(name) != text
-    model = build_model(parse(**{**family, name: text}), num_classes=3)
+    model = build(parse(**{**family, name: text}))
     assert model.get_config()[name] == value
 
 
 def test_what_is_not_given_is_the_variants():
     config = parse(variant="Axial-Ti/16", num_layers="1").model
     assert config.classifier is None
-    model = build_model(parse(variant="Axial-Ti/16", num_layers="1"), num_classes=3)
+    model = build(parse(variant="Axial-Ti/16", num_layers="1"))
     assert model.axial and model.classifier == "gap" and model.width == 192
 
 
@@ -83,4 +88,4 @@ def test_what_is_not_given_is_the_variants():
 )
 def test_option_that_cannot_be(options, message):
     with pytest.raises(UserError, match=message):
-        build_model(parse(**options), num_classes=3)
+        build(parse(**options))

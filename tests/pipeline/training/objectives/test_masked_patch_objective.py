@@ -6,12 +6,13 @@ import signal
 
 import numpy as np
 import pytest
-from test_pretrain import assert_bitwise_equal, checkpoint_values, rows, stop_at
+from finished_runs import assert_bitwise_equal, checkpoint_values, rows, stop_at
 
 from groundwork.errors import UserError
 from pipeline.data.batches.distributed_batches import (
     distributed_eval_batches,
     distributed_train_batches,
+    training_order,
 )
 from pipeline.data.dataset.source import open_source
 from pipeline.devices.strategy import mirrored_strategy
@@ -39,7 +40,9 @@ def train_and_evaluate(config, replicas):
         )
         state = TrainState(model, config.optim, seed=0)
     step = make_train_step(strategy, state, config, total_steps=10, jit_compile=False)
-    batches = iter(distributed_train_batches(strategy, config, source.split("train"), 0))
+    split = source.split("train")
+    order = training_order(config, config.data, split, config.seed)
+    batches = iter(distributed_train_batches(strategy, order, split, config.data, 0))
     metrics = [{k: float(v) for k, v in step(*next(batches)).items()} for _ in range(3)]
     validation = source.split("validation")
     evaluate = make_evaluate(strategy, state, config, validation.num_examples)
@@ -112,7 +115,7 @@ def test_a_run_resumes_exports_its_encoder_and_a_classifier_starts_from_it(
         ({"label_smoothing": 0.1}, "does not go with label_smoothing"),
         ({"data__cutmix_alpha": 1.0}, "does not go with data.mixup_alpha or data.cutmix_alpha"),
         ({"class_weights": "auto"}, "does not go with class_weights"),
-        ({"masked_patches__mask_ratio": 1.0}, "corrupted_share is 1.0"),
+        ({"masked_patches__mask_ratio": 1.0}, "mask_ratio is 1.0"),
         ({"masked_patches__target": "pixels", "checkpoint__keep_best": "eval/accuracy"}, "no acc"),
     ],
 )

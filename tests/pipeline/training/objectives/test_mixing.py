@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_train_step import train
+from trained_steps import train
 
 from groundwork.errors import UserError
 from pipeline.data.batches.distributed_batches import check_divisible
@@ -115,16 +115,16 @@ def test_steps_mix_and_differ(config, change):
 def test_odd_parts_are_refused(config, change):
     config = change(config, data__mixup_alpha=0.8)
     with pytest.raises(UserError, match="choose a multiple of 16"):
-        check_divisible(change(config, batch_size=24, accumulate=8), replicas=1)
+        check_divisible(change(config, batch_size=24, accumulate=8), replicas=1, mixes_images=True)
     with pytest.raises(UserError, match="batch_size that 8 divides, not 12"):
         train(change(config, batch_size=12), mirrored_strategy(1))
 
 
 def test_preset_and_explicit_values():
-    assert not DataConfig("x").mixes_images
-    config = DataConfig("x", augment_preset="medium2", randaugment_magnitude=7)
+    assert not DataConfig(source="x").mixes_images
+    config = DataConfig(source="x", augment_preset="medium2", randaugment_magnitude=7)
     chosen = config.augmentation
     assert (chosen.randaugment_layers, chosen.randaugment_magnitude) == (2, 7)
     assert chosen.mixup_alpha == 0.5 and config.mixes_images
-    assert not DataConfig("x", augment_preset="strong2", mixup_alpha=0.0).mixes_images
-    assert DataConfig("x", cutmix_alpha=1.0).mixes_images
+    assert not DataConfig(source="x", augment_preset="strong2", mixup_alpha=0.0).mixes_images
+    assert DataConfig(source="x", cutmix_alpha=1.0).mixes_images

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from exported_models import tiny_vit
-from test_pretrain import assert_bitwise_equal, checkpoint_values, rows
+from finished_runs import assert_bitwise_equal, checkpoint_values, rows
 
 from groundwork import command_line
 from groundwork.errors import DiskFull, UserError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from test_train_step import assert_same, train
+from trained_steps import assert_same, train
 
 from pipeline.devices.strategy import mirrored_strategy
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
-from test_train_step import assert_same, train
+from trained_steps import assert_same, train
 
 from pipeline.devices.strategy import mirrored_strategy
 from pipeline.training.step.sharpness import worst_weights_nearby

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 import vit_keras
-from pipeline.data.batches.distributed_batches import distributed_train_batches
+from pipeline.data.batches.distributed_batches import distributed_train_batches, training_order
 from pipeline.data.dataset.source import open_source
 from pipeline.training.model.build_model import build_model
 from pipeline.training.model.model_config import ModelConfig
@@ -40,8 +40,14 @@ def small_bit(config, num_classes, policy):
         keras.config.set_dtype_policy("float32")
 
 
+def vit(config, classes, policy):
+    return build_model(
+        config.model, config.data.height_width, classes, seed=config.seed, policy=policy
+    )
+
+
 def small_hybrid(config, *rest):
-    return build_model(replace(config, model=HYBRID), *rest)
+    return vit(replace(config, model=HYBRID), *rest)
 
 
 @pytest.fixture
@@ -115,7 +121,7 @@ def test_the_compiled_step_is_the_step(everything_on, change):
     config = change(everything_on, model=VIT, data__image_size=16, optim__epsilon=1e-4)
     results = []
     for run in (lambda step, batch: tf.function(step)(*batch), run_compiled):
-        state, batch = state_and_batch(config, build_model, "float32")
+        state, batch = state_and_batch(config, vit, "float32")
         metrics = run(make_replica_step(state, config, total_steps=10, jit_compile=False), batch)
         values = [variable.numpy() for variable in [*state.variables, *state.ema]]
         results.append((values, {name: float(value) for name, value in metrics.items()}))
@@ -126,5 +132,11 @@ def test_the_compiled_step_is_the_step(everything_on, change):
 
 def test_the_input_has_static_shapes(everything_on):
     split = open_source(everything_on.data.source).split("train")
-    batches = distributed_train_batches(tf.distribute.get_strategy(), everything_on, split, 0)
+    batches = distributed_train_batches(
+        tf.distribute.get_strategy(),
+        training_order(everything_on, everything_on.data, split, everything_on.seed),
+        split,
+        everything_on.data,
+        0,
+    )
     assert all(spec.shape.is_fully_defined() for spec in tf.nest.flatten(batches.element_spec))
