@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pipeline.evaluation.fine_tuning.fine_tune_config import FineTuneConfig
 from pipeline.evaluation.protocols.protocol_config import (
@@ -20,6 +20,20 @@ Baseline = Literal["untrained", "raw_pixels"]
 @dataclass
 class TransferConfig:
     """Evaluate how an exported model transfers to another dataset; write a report."""
+
+    COMMON: ClassVar[tuple[str, ...]] = (
+        "model",
+        "data.source",
+        "output",
+        "protocols",
+        "few_shot.shots",
+        "tasks",
+        "data.train_split",
+        "data.test_split",
+        "fine_tune.steps",
+        "fine_tune.image_size",
+        "fine_tune.batch_size",
+    )
 
     model: str
     """Export folder, as `python -m pipeline.export` writes it. fine_tune also takes a workdir, a
