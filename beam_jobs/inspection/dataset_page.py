@@ -123,9 +123,8 @@ def _classes(values: DatasetReport) -> Table:
 
 
 def _images(values: DatasetReport) -> list[Part]:
-    channels = zip(
-        ("red", "green", "blue"), values.channel_mean, values.channel_deviation, strict=True
-    )
+    names = ("red", "green", "blue")
+    channels = zip(names, values.channel_mean, values.channel_deviation, strict=True)
     return [
         _shares("Shorter side, pixels", values.shorter_side, values.images),
         _shares("Format", values.formats, values.images),
@@ -135,7 +134,7 @@ def _images(values: DatasetReport) -> list[Part]:
                     name,
                     [mean],
                     f"{mean:.3f} ± {deviation:.3f}",
-                    (mean - deviation, mean + deviation),
+                    (max(mean - deviation, 0), min(mean + deviation, 1)),
                 )
                 for name, mean, deviation in channels
             ],

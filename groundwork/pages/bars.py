@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 
@@ -24,7 +26,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Bars:
-    """Bars of one scale, which begins at 0."""
+    """Bars of one scale, all of which begin at 0; negative ones go to the left."""
 
     macro: ClassVar[str] = "bars"
     bars: Sequence[Bar]
@@ -35,13 +37,19 @@ class Bars:
     full: float | None = None
     """The value at the right end; None: the largest that is drawn."""
 
-    @property
-    def scale(self) -> float:
-        """The value at the right end, above 0."""
-        ends = [sum(bar.values) for bar in self.bars]
-        ends += [bar.interval[1] for bar in self.bars if bar.interval]
-        return self.full or max(ends, default=0.0) or 1.0
+    @cached_property
+    def ends(self) -> tuple[float, float]:
+        """The values at the left end, at most 0, and at the right end, at least 0."""
+        drawn = [0.0, *(sum(bar.values) for bar in self.bars)]
+        drawn += [value for bar in self.bars for value in bar.interval or ()]
+        return min(drawn), max(drawn) if self.full is None else self.full
 
-    def share(self, value: float) -> float:
+    def place(self, value: float) -> float:
         """Where `value` lies on the scale, from 0 to 1."""
-        return min(max(value / self.scale, 0.0), 1.0)
+        left, right = self.ends
+        return min(max((value - left) / (right - left or 1.0), 0.0), 1.0)
+
+    def segments(self, bar: Bar) -> list[tuple[float, float]]:
+        """Start and length of each of the bar's segments, as shares of the scale."""
+        stops = [self.place(sum(bar.values[:count])) for count in range(len(bar.values) + 1)]
+        return [(min(pair), max(pair) - min(pair)) for pair in itertools.pairwise(stops)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 
@@ -54,7 +55,7 @@ class Gallery:
     shown: int = 60
     """Tiles that are shown before a click on "Show all"."""
 
-    @property
+    @cached_property
     def filters(self) -> dict[str, list[tuple[str, int]]]:
         """Each facet's values, in the order of their names, with the number of their tiles.
 

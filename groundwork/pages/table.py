@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal
 
 
@@ -67,12 +68,17 @@ class Table:
             if len(row) != len(self.columns):
                 raise ValueError(f"{len(row)} cells in a table of {len(self.columns)} columns")
 
-    @property
+    @cached_property
     def heads(self) -> list[Column]:
         """The columns, those that were given by name alone included."""
         return [Column(one) if isinstance(one, str) else one for one in self.columns]
 
     @property
+    def bars(self) -> int:
+        """How many columns draw bars; they share what the others leave."""
+        return sum(column.bar for column in self.heads)
+
+    @cached_property
     def numeric(self) -> list[bool]:
         """Of each column, whether it holds numbers: at least one, and no text."""
         return [
@@ -81,7 +87,7 @@ class Table:
             for i in range(len(self.columns))
         ]
 
-    @property
+    @cached_property
     def drawn(self) -> list[list[DrawnCell]]:
         """The cells as text, with the lengths of their bars."""
         largest = [

@@ -1,11 +1,14 @@
 import html.parser
 import re
+import time
 
 import pytest
 from example_page import ACCURACIES, HOSTILE, NAMES, example_page, image
 
 from groundwork.pages import (
+    Bar,
     Bars,
+    Column,
     Figure,
     Gallery,
     Page,
@@ -70,6 +73,16 @@ def test_a_page_needs_neither_sections_nor_rows(browser, tmp_path):
     browser.open(tmp_path / "empty.html")
     assert "None." in browser.texts("td")
     assert browser.complaints() == []
+
+
+def test_thousands_of_classes_stay_cheap():
+    rows = [[f"class {number}", number, number / 5000] for number in range(5000)]
+    table = Table(["class", Column("images", bar=True), "recall"], rows)
+    bars = Bars([Bar(name, [images], "1") for name, images, _ in rows])
+    start = time.process_time()
+    page = render(Page("Dataset", "d", "h", [Section("Classes", [table, bars])]))
+    assert page.count("</tr>") == 5001
+    assert time.process_time() - start < 10  # a second, if each value is worked out once
 
 
 def test_wrong_data_is_refused():
@@ -198,6 +211,17 @@ def test_pointing_at_a_mistake_shows_the_five_best_answers(browser, path, width)
 def ground(browser):
     color = browser.run("return getComputedStyle(document.body).backgroundColor")
     return sum(map(int, re.findall(r"\d+", color)[:3])) / 3
+
+
+def test_bars_begin_at_zero():
+    bars = Bars([Bar("a", [3, 1], "4"), Bar("b", [2, 0], "2", (1, 8))])
+    assert bars.segments(bars.bars[0]) == [(0, 3 / 8), (3 / 8, 1 / 8)]
+    assert bars.place(8) == 1
+    differences = Bars([Bar("up", [3], "+3", (2, 4)), Bar("down", [-1], "-1", (-4, 2))])
+    assert differences.segments(differences.bars[0]) == [(1 / 2, 3 / 8)]
+    assert differences.segments(differences.bars[1]) == [(3 / 8, 1 / 8)]
+    shares = Bars([Bar("all", [1.2], "120 %")], full=1)
+    assert shares.segments(shares.bars[0]) == [(0, 1)]  # cut off at the end
 
 
 def test_light_and_dark_follow_the_reader_and_the_button(browser, path):
