@@ -14,7 +14,7 @@ class EngineOptions:
     TAKES_OPTIONS: ClassVar[str] = "beam_args"
 
     runner: Literal["local", "in_process", "embed", "portable", "dask", "dataflow"] = "local"
-    """local: worker processes on this machine; in_process: all in this process, for debugging;
+    """Where the work is done. local: worker processes on this machine; in_process: all in this process, for debugging;
     embed: one worker process behind Beam's portable job service, started here; portable: any job
     service, such as Flink's or Spark's job server, with --job_endpoint=HOST:PORT and
     --environment_type in --beam_args; dask: a Dask cluster, started on this machine unless
