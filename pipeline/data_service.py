@@ -30,7 +30,8 @@ class DataServiceConfig:
     dispatcher: str
     """Address, host:port, of the dispatcher."""
     workers: str
-    """Addresses, host:port,host:port, of all workers: which batches a worker makes follows from its place."""
+    """Addresses, host:port,host:port, of all workers: which batches a worker makes follows from its
+    place."""
     worker_index: int | None = None
     """Place of this worker in `workers`, from 0; null: that of this machine's name."""
 

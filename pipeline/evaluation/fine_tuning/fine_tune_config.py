@@ -11,8 +11,9 @@ class FineTuneConfig:
     """Training of all weights with a new head."""
 
     recipe: Literal["paper", "bit_hyperrule"] = "paper"
-    """Settings of a run. paper: Table 4 of the ViT paper (SGD with momentum, cosine, clipping, one new linear head).
-    bit_hyperrule: BiT-HyperRule, which derives steps, resolution and MixUp from the dataset."""
+    """Settings of a run. paper: Table 4 of the ViT paper (SGD with momentum, cosine, clipping, one
+    new linear head). bit_hyperrule: BiT-HyperRule, which derives steps, resolution and MixUp from
+    the dataset."""
     learning_rates: list[float] | None = None
     """Peak rates to try; of several, the best on the dev split is taken for the final runs. null:
     the recipe's, which for paper are 0.001, 0.003, 0.01 and 0.03."""

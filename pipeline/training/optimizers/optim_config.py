@@ -9,8 +9,8 @@ class OptimConfig:
     """The optimiser, its schedule and clipping."""
 
     optimizer: Literal["adamw", "sgd", "adafactor"] = "adamw"
-    """Rule of the update: adamw; sgd with momentum, as the paper fine-tunes; adafactor as in scaling ViT (arXiv
-    2106.04560), which keeps nearly no second moment."""
+    """Rule of the update: adamw; sgd with momentum, as the paper fine-tunes; adafactor as in
+    scaling ViT (arXiv 2106.04560), which keeps nearly no second moment."""
     peak_lr: float = 1e-3
     """Learning rate at the end of warm-up."""
     warmup_steps: int = 10_000
