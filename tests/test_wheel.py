@@ -1,4 +1,4 @@
-"""The wheel, installed where nothing of the checkout is, runs the quickstart from an empty folder."""
+"""The wheel, installed where nothing of the checkout is, runs the quickstart."""
 
 from __future__ import annotations
 
