@@ -59,6 +59,8 @@ class MaskedPatchModel(keras.Model):
         super().__init__(name=name, **kwargs)
         if not isinstance(vit, VisionTransformer) or vit.num_classes is not None:
             raise ValueError("masked patch prediction takes a ViT without head: num_classes=None.")
+        if vit.encoder_norm is None:
+            raise ValueError("masked patch prediction needs a last norm: final_norm='tokens'.")
         if not 0 < corrupted_share < 1:
             raise ValueError(f"corrupted_share must lie in (0, 1); got {corrupted_share}.")
         self.vit = vit

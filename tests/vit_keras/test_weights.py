@@ -298,7 +298,7 @@ def test_bare_vit_model_of_hugging_face_is_read(tmp_path):
 
 
 def test_unknown_method_of_resampling():
-    with pytest.raises(ValueError, match="bilinear, bicubic; got 'nearest'"):
+    with pytest.raises(ValueError, match="bicubic, bicubic_antialias; got 'nearest'"):
         vit_keras.resample_grid(np.zeros((2, 2, 4), np.float32), (3, 3), "nearest")
 
 
