@@ -38,7 +38,7 @@ class BiTResNet(ImageClassifier):
         mixers: the middle layer of each stage's units, "conv", "axial" or "attention"; one per
             stage. None: convolutions throughout.
         conv_epsilon: added to the variance of a convolution's kernel: the official code's, or
-            1e-8 (timm) or 1e-6 (Hugging Face).
+            1e-8 (timm, Hugging Face).
         head_bias_init: initial bias of the head.
         **kwargs: `preprocessing` and `class_names` (see `ImageClassifier`); `dtype`.
 

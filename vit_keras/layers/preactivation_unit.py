@@ -14,7 +14,7 @@ from vit_keras.layers.std_conv import StdConv
 
 Mixer = Literal["conv", "axial", "attention"]
 BIT_CONV: dict[str, Any] = {"padding": "fixed", "epsilon_with": "variance"}
-CONV_EPSILON = 1e-10  # of the official code; timm has 1e-8, Hugging Face 1e-6
+CONV_EPSILON = 1e-10  # of the official code; timm and Hugging Face have 1e-8
 BIT_NORM_EPSILON = 1e-5
 ATTENTION_HEADS = 8  # Axial-DeepLab, section 3; Bottleneck Transformers have 4
 

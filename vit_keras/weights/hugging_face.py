@@ -195,11 +195,16 @@ def normalise_hugging_face(arrays: Arrays, source: object) -> Arrays:
     if family == "siglip_vision_model" and "classifier.weight" in arrays:
         # SiglipForImageClassification reads the mean over the tokens, and never its pooling head.
         beside |= {key for key in arrays if key.startswith("head.")}
+    if family == "clip_vision_model" and "classifier.weight" in arrays:
+        # CLIPForImageClassification reads the mean over the patches, without the last norm.
+        beside |= {key for key in arrays if key.startswith("post_layernorm.")}
     if family == "clip_vision_model" and "visual_projection.weight" in arrays:
         arrays["visual_projection.bias"] = np.zeros(
             len(arrays["visual_projection.weight"]), np.float32
         )
-    told = sorted({key.split(".", maxsplit=1)[0] for key in beside} - {"embeddings", "head"})
+    told = sorted(
+        {key.split(".", maxsplit=1)[0] for key in beside} - {"embeddings", "head", "post_layernorm"}
+    )
     if told:
         warnings.warn(
             f"{source}: left aside what is no part of the image model: {', '.join(told)}.",
@@ -208,7 +213,7 @@ def normalise_hugging_face(arrays: Arrays, source: object) -> Arrays:
     patterns = _NEW_NAMES + (_NEW_VIT_NAMES if family in ("vit", "deit", "ijepa") else ())
     renamed: Arrays = {}
     for key, array in arrays.items():
-        if key in beside:
+        if key in beside or not array.size:  # DINOv3 without registers has an empty array
             continue
         old_name = key
         for pattern, replacement in patterns:
@@ -251,8 +256,7 @@ def names_for(arrays: Arrays) -> Names:
             names, distillation_token=None, registers=names.distillation_token, head="classifier"
         )
     if family == "clip_vision_model" and "classifier.weight" in arrays:
-        # CLIPForImageClassification reads the mean over the patches, without the last norm.
-        return replace(names, head="classifier", norm="unused")
+        return replace(names, head="classifier")
     return names
 
 
@@ -333,8 +337,8 @@ def hugging_face_arrays_config(arrays: Arrays) -> dict[str, Any]:
     classifies = config["num_classes"] is not None
     if family in ("dinov2", "dinov2_with_registers") and classifies:
         config["classifier"] = "token_gap"
-    if names.norm == "unused":
-        config |= {"classifier": "gap", "final_norm": "none"}
+    if family == "clip_vision_model" and names.head == "classifier":
+        config["classifier"] = "gap"
     return config
 
 

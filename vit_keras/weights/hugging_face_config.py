@@ -64,7 +64,7 @@ def read_hugging_face_config(config: Mapping[str, Any]) -> dict[str, Any]:
                 raise ValueError(
                     f"a BiT ResNet with {setting} {config[setting]!r} is not of this package."
                 )
-        return {**told, "conv_epsilon": 1e-6}
+        return {**told, "conv_epsilon": 1e-8}
     family = FAMILIES.get(_ALIASES.get(str(kind), str(kind)))
     if family is None:
         raise ValueError(
@@ -147,7 +147,7 @@ def write_hugging_face_config(
         **labels,
     }
     if family.startswith("dinov2"):
-        config |= {"mlp_ratio": model.mlp_dim / model.width, "use_swiglu_ffn": model.gated_mlp}
+        config |= {"mlp_ratio": _mlp_ratio(model), "use_swiglu_ffn": model.gated_mlp}
         config |= {"layerscale_value": model.layer_scale_init, "qkv_bias": model.qkv_bias}
     if family in ("vit", "deit", "ijepa"):
         config |= {"qkv_bias": model.qkv_bias, "pooler_act": "tanh"}
@@ -219,6 +219,18 @@ def _check_expressible(model: VisionTransformer, family: str) -> None:
                 f"Layout 'hugging_face' has no place for {option} {getattr(model, option)!r} of "
                 f"{model.name}: its {family} has {' or '.join(map(repr, allowed))}."
             )
+
+
+def _mlp_ratio(model: VisionTransformer) -> int:
+    """DINOv2's whole number, from which Hugging Face's code makes the hidden width."""
+    for ratio in range(1, 1 + 2 * model.mlp_dim // model.width):
+        hidden = model.width * ratio
+        if (((hidden * 2 // 3) + 7) // 8 * 8 if model.gated_mlp else hidden) == model.mlp_dim:
+            return ratio
+    raise ValueError(
+        f"Layout 'hugging_face' has no place for mlp_dim {model.mlp_dim} of {model.name}: it is no "
+        f"multiple of the width {model.width} that its DINOv2 can have."
+    )
 
 
 def _one_or_two(size: tuple[int, int]) -> int | list[int]:

@@ -30,7 +30,7 @@ _WITHOUT_ARRAYS = ("sincos_2d", "none")  # position embeddings that have no weig
 _MUST_BE_KNOWN = ("num_heads", "activation", "norm_epsilon")
 
 BIT_IMAGE_SIZE = 224  # a ResNet's weights tell no image size, and take any
-_BIT_EPSILON = {"bit": CONV_EPSILON, "timm": 1e-8, "hugging_face": 1e-6}
+_BIT_EPSILON = {"bit": CONV_EPSILON, "timm": 1e-8, "hugging_face": 1e-8}
 
 
 @dataclass(frozen=True)
