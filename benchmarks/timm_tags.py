@@ -66,6 +66,7 @@ def differences(ours, theirs, cfg):
     """What differs of what no array tells."""
     block = theirs.blocks[0]
     distilled = hasattr(theirs, "dist_token")
+    size = cfg["input_size"][1:]
     activation = type(block.mlp.act).__name__
     pairs = {
         "heads": (ours.num_heads, block.attn.num_heads),
@@ -76,7 +77,8 @@ def differences(ours, theirs, cfg):
             "distilled" if distilled else POOLS[theirs.global_pool],
         ),
         "prefix": (ours.pool_prefix, bool(getattr(theirs, "pool_include_prefix", False))),
-        "size": (ours.image_size, tuple(cfg["input_size"][1:])),
+        # timm leaves out the rows and columns that make no whole patch.
+        "size": (ours.image_size, tuple(s // ours.patch_pixels * ours.patch_pixels for s in size)),
         "mean": (ours.preprocessing.mean, tuple(map(float, cfg["mean"]))),
         "deviation": (ours.preprocessing.deviation, tuple(map(float, cfg["std"]))),
     }

@@ -181,7 +181,7 @@ def test_dinov2_at_another_resolution(tmp_path):
 WRITTEN = {
     "plain": ("ViTForImageClassification", {"activation": "gelu"}),
     "distilled": ("DeiTForImageClassificationWithTeacher", {}),
-    "token_gap": ("Dinov2ForImageClassification", {"activation": "gelu", "mlp_dim": 64}),
+    "dinov2_classifier": ("Dinov2ForImageClassification", {}),
     "dinov2": ("Dinov2WithRegistersModel", {"num_classes": None}),
     "dinov3": ("DINOv3ViTModel", {"num_classes": None}),
     "map": ("SiglipVisionModel", {"num_classes": None}),
@@ -217,6 +217,8 @@ def test_transformers_reads_what_is_written_for_it(name, tmp_path):
         ({"final_norm": "none"}, "no place for final_norm 'none'"),
         ({"classifier": "gap", "class_token": True}, "no place for classifier 'gap'"),
         ({"norm": "rms_norm"}, "no place for norm 'rms_norm'"),
+        ({"classifier": "map"}, "no place for a head over attention pooling"),
+        ({"layer_scale_init": 0.1, "num_classes": None}, "no place for mlp_dim 48"),
     ],
 )
 def test_what_transformers_would_not_read_is_refused(options, message, tmp_path):

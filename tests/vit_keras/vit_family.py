@@ -95,7 +95,9 @@ FAMILY = {
         **k,
     ),
     "distilled": lambda **k: tiny_vit(classifier="distilled", activation="gelu", **k),
-    "token_gap": lambda **k: tiny_vit(classifier="token_gap", layer_scale_init=0.1, **k),
+    "dinov2_classifier": lambda **k: tiny_vit(
+        classifier="token_gap", layer_scale_init=0.1, activation="gelu", mlp_dim=64, **k
+    ),
     "post_norm": lambda **k: tiny_vit(
         residual_post_norm=True, classifier="gap", class_token_positioned=False, **k
     ),

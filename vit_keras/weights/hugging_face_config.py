@@ -191,7 +191,7 @@ def write_preprocessor(model: VisionTransformer | BiTResNet) -> dict[str, Any]:
 def _check_expressible(model: VisionTransformer, family: str) -> None:
     """Raise a ValueError that names the first option that the family's class has not."""
     reads = {
-        "siglip_vision_model": ("map", "gap"),
+        "siglip_vision_model": ("map",),
         "deit": ("distilled",),
         "ijepa": ("gap",),
     }.get(family, ("token",))
@@ -208,9 +208,14 @@ def _check_expressible(model: VisionTransformer, family: str) -> None:
         "position_embedding": ("none",) if family == "dinov3_vit" else ("learned_1d",),
         "use_bias": (True,),
     }
-    if family == "dinov3_vit" or (family.startswith("dinov2") and model.gated_mlp):
-        if model.layer_scale_init is None:
-            raise ValueError(f"Hugging Face's {family} has LayerScale, and {model.name} has none.")
+    if family.startswith("dinov") and model.layer_scale_init is None:
+        raise ValueError(f"Hugging Face's {family} has LayerScale, and {model.name} has none.")
+    if model.classifier == "map" and model.head is not None:
+        # SiglipForImageClassification reads the mean over the tokens.
+        raise ValueError(
+            f"Layout 'hugging_face' has no place for a head over attention pooling, as {model.name} "
+            "has it; without (num_classes=None) it has."
+        )
     if family.startswith("dinov2"):
         expected["activation"] = ("silu",) if model.gated_mlp else ("gelu", "gelu_tanh")
     for option, allowed in expected.items():

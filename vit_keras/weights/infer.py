@@ -96,6 +96,13 @@ def _vit_config(checkpoint: Checkpoint, asked: Asked) -> dict[str, Any]:
         if size is None:
             raise ValueError("nothing tells the image size: give image_size.")
         return {**config, "image_size": size}
+    if told_size is not None and (told_size[0] % patch or told_size[1] % patch):
+        warnings.warn(
+            f"{checkpoint.source}: images of {told_size} pixels are no whole number of patches of "
+            f"{patch}; its code leaves out the last rows and columns, and the model takes images "
+            "without them.",
+            stacklevel=5,
+        )
     grid, before = _grid(positions, places, asked.grid, told_size, patch)
     config["image_size"] = (grid[0] * patch, grid[1] * patch)
     if "class_token_positioned" not in config:
