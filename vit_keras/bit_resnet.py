@@ -13,12 +13,11 @@ from vit_keras.layers.normalization import group_norm
 from vit_keras.layers.preactivation_unit import (
     BIT_CONV,
     BIT_NORM_EPSILON,
-    BOTTLENECK,
     CONV_EPSILON,
     Mixer,
     PreactivationUnit,
 )
-from vit_keras.layers.resnet_stem import halved
+from vit_keras.layers.resnet_stem import BOTTLENECK, halved
 from vit_keras.layers.resnet_width import scaled_channels
 from vit_keras.layers.std_conv import StdConv, pad_fixed
 
@@ -109,7 +108,7 @@ class BiTResNet(ImageClassifier):
 
     @property
     def feature_dim(self) -> int:
-        return self.root_conv.filters * 2 ** (len(self.units) - 1) * BOTTLENECK
+        return scaled_channels(self.width_factor) * BOTTLENECK << (len(self.units) - 1)
 
     @property
     def has_noise(self) -> bool:

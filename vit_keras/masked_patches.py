@@ -131,6 +131,7 @@ class MaskedPatchModel(keras.Model):
         tokens = vit.add_positions(patches, training=training, seeds=vit_seeds)
         for i in range(vit.num_layers):
             tokens = vit.apply_block(i, tokens, training=training, seeds=vit_seeds)
+        assert vit.encoder_norm is not None  # as checked when made
         tokens = vit.encoder_norm(tokens[:, vit.num_prefix_tokens :])
         return self.prediction(tokens), corrupted
 

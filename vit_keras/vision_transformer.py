@@ -228,62 +228,68 @@ class VisionTransformer(ImageClassifier):
         self.axial = axial
         self.remat = remat
         self._check_choices()
+        self._make_layers()
+        self.finish()
 
+    def _make_layers(self) -> None:
         policy = self.dtype_policy
         self.stem = (
             None
             if self.stem_units is None
             else ResNetStem(
-                self.stem_units, stem_width_factor, stem_numerics, name="stem", dtype=policy
+                self.stem_units,
+                self.stem_width_factor,
+                self.stem_numerics,
+                name="stem",
+                dtype=policy,
             )
         )
         self.patch_embedding = PatchEmbedding(
-            patch_size, width, patch_bias, name="patch_embedding", dtype=policy
+            self.patch_size, self.width, self.patch_bias, name="patch_embedding", dtype=policy
         )
-        self.patch_embedding_norm = self._norm("patch_norm") if patch_norm else None
+        self.patch_embedding_norm = self._norm("patch_norm") if self.patch_norm else None
         self.class_token = (
             PrependTokens(name="class_token", dtype=policy) if self.has_class_token else None
         )
         self.distillation_token = (
             PrependTokens(initial_stddev=0.02, name="distillation_token", dtype=policy)
-            if classifier == "distilled"
+            if self.classifier == "distilled"
             else None
         )
         self.registers = (
-            PrependTokens(num_registers, initial_stddev=0.02, name="registers", dtype=policy)
-            if num_registers
+            PrependTokens(self.num_registers, initial_stddev=0.02, name="registers", dtype=policy)
+            if self.num_registers
             else None
         )
         self.positions = self._make_positions()
-        self.embedding_dropout = Dropout(dropout_rate, name="embedding_dropout", dtype=policy)
-        self.first_norm = self._norm("pre_norm") if pre_norm else None
-        self.blocks = [self._make_block(i) for i in range(num_layers)]
-        self.encoder_norm = None if final_norm == "none" else self._norm("encoder_norm")
+        self.embedding_dropout = Dropout(self.dropout_rate, name="embedding_dropout", dtype=policy)
+        self.first_norm = self._norm("pre_norm") if self.pre_norm else None
+        self.blocks = [self._make_block(i) for i in range(self.num_layers)]
+        self.encoder_norm = None if self.final_norm == "none" else self._norm("encoder_norm")
         self.attention_pooling = (
             AttentionPooling(
-                mlp_dim,
-                num_heads,
-                activation,
-                norm,
-                norm_epsilon,
+                self.mlp_dim,
+                self.num_heads,
+                self.activation,
+                self.norm,
+                self.norm_epsilon,
                 name="attention_pooling",
                 dtype=policy,
             )
-            if classifier == "map"
+            if self.classifier == "map"
             else None
         )
         self.pre_logits = (
             None
-            if representation_size is None
+            if self.representation_size is None
             else keras.layers.Dense(
-                representation_size,
+                self.representation_size,
                 activation="tanh",
                 kernel_initializer=keras.initializers.LecunNormal(),
                 name="pre_logits",
                 dtype=policy,
             )
         )
-        self.finish()
 
     def _check_choices(self) -> None:
         check_at_least(
@@ -413,7 +419,7 @@ class VisionTransformer(ImageClassifier):
     def patch_pixels(self) -> int:
         """Side of a patch in pixels of the image: of a hybrid, its total downsampling."""
         halvings = 0 if self.stem_units is None else num_halvings(self.stem_units)
-        return self.patch_size * 2**halvings
+        return self.patch_size << halvings
 
     @property
     def num_prefix_tokens(self) -> int:

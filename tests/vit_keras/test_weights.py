@@ -574,7 +574,7 @@ def test_a_config_beside_the_file_is_held_against_the_model(tmp_path):
     with pytest.raises(ValueError, match="model_args fused_gate=True is not of this package"):
         vit_keras.from_pretrained(path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="config.json is no JSON"):
+    with pytest.raises(ValueError, match=r"config\.json is no JSON"):
         vit_keras.from_pretrained(path)
 
 
@@ -593,7 +593,7 @@ def test_a_key_bias_that_a_layout_has_no_place_for_is_not_lost(tmp_path):
     pytest.importorskip("safetensors")
     for layout in ("timm", "hugging_face"):
         model = FAMILY["dinov3"](image_size=32, num_classes=None if layout != "timm" else 5)
-        with pytest.raises(ValueError, match="has no place for .*k_.*bias, which is not zero"):
+        with pytest.raises(ValueError, match=r"has no place for .*k_.*bias, which is not zero"):
             vit_keras.save_weights(model, tmp_path / "w.safetensors", layout)
 
 

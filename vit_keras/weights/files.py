@@ -216,11 +216,11 @@ def rules_for(model: ImageClassifier, layout: str, names: Names | None = None) -
         raise ValueError(f"Unknown layout {layout!r}: one of {', '.join(LAYOUTS)}.")
     if isinstance(model, VisionTransformer) and not model.axial and layout != "bit":
         rules = {
-            "official": official_rules,
-            "big_vision": lambda m: official_rules(m, big_vision=True),
-            "timm": timm.timm_rules,
-            "hugging_face": lambda m: hugging_face.hugging_face_rules(m, names),
-        }[layout](model)
+            "official": lambda: official_rules(model),
+            "big_vision": lambda: official_rules(model, big_vision=True),
+            "timm": lambda: timm.timm_rules(model),
+            "hugging_face": lambda: hugging_face.hugging_face_rules(model, names),
+        }[layout]()
     elif isinstance(model, BiTResNet) and layout in ("bit", "timm", "hugging_face"):
         rules = {
             "bit": bit_rules,

@@ -190,36 +190,12 @@ def normalise_hugging_face(arrays: Arrays, source: object) -> Arrays:
     if "bit.embedder.convolution.weight" in arrays:
         return arrays
     arrays = _stripped(arrays)
-    beside = {key for key in arrays if _BESIDE.search(key)}
     family = family_of(arrays)
-    if family == "siglip_vision_model" and "classifier.weight" in arrays:
-        # SiglipForImageClassification reads the mean over the tokens, and never its pooling head.
-        beside |= {key for key in arrays if key.startswith("head.")}
-    if family == "clip_vision_model" and "classifier.weight" in arrays:
-        # CLIPForImageClassification reads the mean over the patches, without the last norm.
-        beside |= {key for key in arrays if key.startswith("post_layernorm.")}
-    if family == "clip_vision_model" and "visual_projection.weight" in arrays:
+    arrays = _renamed(_of_image_model(arrays, family, source), family)
+    if "visual_projection.weight" in arrays:
         arrays["visual_projection.bias"] = np.zeros(
             len(arrays["visual_projection.weight"]), np.float32
         )
-    told = sorted(
-        {key.split(".", maxsplit=1)[0] for key in beside} - {"embeddings", "head", "post_layernorm"}
-    )
-    if told:
-        warnings.warn(
-            f"{source}: left aside what is no part of the image model: {', '.join(told)}.",
-            stacklevel=4,
-        )
-    patterns = _NEW_NAMES + (_NEW_VIT_NAMES if family in ("vit", "deit", "ijepa") else ())
-    renamed: Arrays = {}
-    for key, array in arrays.items():
-        if key in beside or not array.size:  # DINOv3 without registers has an empty array
-            continue
-        old_name = key
-        for pattern, replacement in patterns:
-            old_name = pattern.sub(replacement, old_name)
-        renamed[old_name] = array
-    arrays = renamed
     for key in ("embeddings.class_embedding", "embeddings.position_embedding.weight"):
         if key in arrays:
             arrays[key] = arrays[key].reshape(1, -1, arrays[key].shape[-1])
@@ -231,6 +207,36 @@ def normalise_hugging_face(arrays: Arrays, source: object) -> Arrays:
     if family == "dinov3_vit":
         _fill_biases(arrays)
     return arrays
+
+
+def _of_image_model(arrays: Arrays, family: str | None, source: object) -> Arrays:
+    """Without what is no part of the image model, which a warning names."""
+    beside = {key for key in arrays if _BESIDE.search(key)}
+    told = {key.split(".", maxsplit=1)[0] for key in beside} - {"embeddings"}
+    if told:
+        warnings.warn(
+            f"{source}: left aside what is no part of the image model: {', '.join(sorted(told))}.",
+            stacklevel=6,
+        )
+    # What their classes for classification have, and read nothing of: they take the mean over the
+    # tokens, SigLIP's without its pooling, CLIP's without its last norm.
+    unread = {"siglip_vision_model": "head.", "clip_vision_model": "post_layernorm."}
+    if family in unread and "classifier.weight" in arrays:
+        beside |= {key for key in arrays if key.startswith(unread[family])}
+    # DINOv3 without registers has an empty array.
+    return {key: a for key, a in arrays.items() if key not in beside and a.size}
+
+
+def _renamed(arrays: Arrays, family: str | None) -> Arrays:
+    """Under the names that files have."""
+    patterns = _NEW_NAMES + (_NEW_VIT_NAMES if family in ("vit", "deit", "ijepa") else ())
+    renamed: Arrays = {}
+    for key, array in arrays.items():
+        old_name = key
+        for pattern, replacement in patterns:
+            old_name = pattern.sub(replacement, old_name)
+        renamed[old_name] = array
+    return renamed
 
 
 def _fill_biases(arrays: Arrays) -> None:
@@ -269,19 +275,17 @@ def _gated(family: str) -> Names:
 
 def family_for(model: VisionTransformer) -> str:
     """The family whose layout a model is written in."""
-    if model.rope is not None:
-        return "dinov3_vit"
-    if model.classifier == "distilled":
-        return "deit"
-    if model.classifier == "map":
-        return "siglip_vision_model"
-    if model.pre_norm:
-        return "clip_vision_model"
-    if model.num_registers:
-        return "dinov2_with_registers"
-    if model.layer_scale_init is not None or model.classifier == "token_gap":
-        return "dinov2"
-    return "vit" if model.has_class_token else "ijepa"
+    kinds = {
+        "dinov3_vit": model.rope is not None,
+        "deit": model.classifier == "distilled",
+        "siglip_vision_model": model.classifier == "map",
+        "clip_vision_model": model.pre_norm,
+        "dinov2_with_registers": model.num_registers > 0,
+        "dinov2": model.layer_scale_init is not None or model.classifier == "token_gap",
+        "vit": model.has_class_token,
+        "ijepa": True,
+    }
+    return next(family for family, fits in kinds.items() if fits)
 
 
 def names_of(model: VisionTransformer) -> Names:

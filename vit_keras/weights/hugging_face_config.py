@@ -197,7 +197,7 @@ def _check_expressible(model: VisionTransformer, family: str) -> None:
     }.get(family, ("token",))
     if family.startswith("dinov2") and model.head is not None:
         reads = ("token_gap",)
-    expected = {
+    expected: dict[str, tuple[object, ...]] = {
         "classifier": reads,
         "final_norm": ("tokens",),
         "norm": ("layer_norm",),
@@ -213,8 +213,8 @@ def _check_expressible(model: VisionTransformer, family: str) -> None:
     if model.classifier == "map" and model.head is not None:
         # SiglipForImageClassification reads the mean over the tokens.
         raise ValueError(
-            f"Layout 'hugging_face' has no place for a head over attention pooling, as {model.name} "
-            "has it; without (num_classes=None) it has."
+            "Layout 'hugging_face' has no place for a head over attention pooling, as "
+            f"{model.name} has it; without (num_classes=None) it has."
         )
     if family.startswith("dinov2"):
         expected["activation"] = ("silu",) if model.gated_mlp else ("gelu", "gelu_tanh")

@@ -142,7 +142,7 @@ def _adapt(
             config["representation_size"] = overrides.get("representation_size")
             if config["representation_size"] is None:
                 weights = {p: w for p, w in weights.items() if not p.startswith("pre_logits/")}
-    target = type(source).from_config(config)
+    target: Model = type(source).from_config(config)
     weights = _resample(source, target, weights, method)
     shapes = {path: tuple(weight.shape) for path, weight in weights_by_path(target).items()}
     strange = [p for p, w in weights.items() if shapes.get(p) != w.shape]

@@ -35,7 +35,8 @@ def resample_grid(
     rows, columns = (
         _matrix(old, new, method) for old, new in zip(grid.shape[:2], size, strict=True)
     )
-    return np.einsum("ij,jkd,lk->ild", rows, grid, columns, optimize=True).astype(grid.dtype)
+    resampled: np.ndarray = np.einsum("ij,jkd,lk->ild", rows, grid, columns, optimize=True)
+    return resampled.astype(grid.dtype)
 
 
 def resample_line(line: np.ndarray, length: int, method: Method = "bilinear") -> np.ndarray:
@@ -66,7 +67,8 @@ def resample_patches(
         np.linalg.pinv(_matrix(old, new, method).T)
         for old, new in zip(kernel.shape[:2], size, strict=True)
     )
-    return np.einsum("ij,jkcd,lk->ilcd", rows, kernel, columns, optimize=True).astype(kernel.dtype)
+    resampled: np.ndarray = np.einsum("ij,jkcd,lk->ilcd", rows, kernel, columns, optimize=True)
+    return resampled.astype(kernel.dtype)
 
 
 def _matrix(old: int, new: int, method: Method) -> np.ndarray:
@@ -83,7 +85,7 @@ def _matrix(old: int, new: int, method: Method) -> np.ndarray:
 def _corners(old: int, new: int) -> np.ndarray:
     """Linear interpolation whose first and last points stay in place."""
     position = np.linspace(0, old - 1, new) if new > 1 else np.zeros(1)
-    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(old)))
+    return _triangle(position[:, None] - np.arange(old))
 
 
 def _centers(
@@ -97,8 +99,9 @@ def _centers(
     position = (np.arange(new) + 0.5) * old / new - 0.5
     if antialias:
         scale = max(1.0, old / new)
-        weights = kernel((position[:, None] - np.arange(old)) / scale)
-        return weights / weights.sum(axis=1, keepdims=True)
+        widened = kernel((position[:, None] - np.arange(old)) / scale)
+        normalized: np.ndarray = widened / widened.sum(axis=1, keepdims=True)
+        return normalized
     weights = np.zeros((new, old))
     first = np.floor(position).astype(int) - radius + 1
     for tap in range(2 * radius):
@@ -108,7 +111,8 @@ def _centers(
 
 
 def _triangle(distance: np.ndarray) -> np.ndarray:
-    return np.maximum(0, 1 - np.abs(distance))
+    weight: np.ndarray = np.maximum(0, 1 - np.abs(distance))
+    return weight
 
 
 def _keys(distance: np.ndarray, a: float) -> np.ndarray:

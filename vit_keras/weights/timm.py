@@ -121,6 +121,12 @@ def finish_timm(arrays: Arrays, model: VisionTransformer | BiTResNet) -> Arrays:
         return arrays
     if model.classifier == "distilled":
         pad_positions(arrays, NAMES, 2, model)
+    elif model.num_registers and model.num_unpositioned_tokens < model.num_prefix_tokens:
+        # timm gives either all tokens before the patches a position or none: the class token takes
+        # its own in.
+        positions = arrays[NAMES.positions]
+        arrays[NAMES.class_token] = arrays[NAMES.class_token] + positions[:, :1]
+        arrays[NAMES.positions] = positions[:, 1:]
     for i in range(model.num_layers):
         block = f"blocks.{i}."
         if model.gated_mlp and (model.rope is not None or model.norm == "rms_norm"):

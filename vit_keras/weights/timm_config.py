@@ -84,6 +84,12 @@ _POOLS: dict[str, dict[str, Any]] = {
 _ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_tanh", "quick_gelu": "quick_gelu"}
 _ACTIVATIONS |= {"silu": "silu", "swish": "silu"}
 
+_RENAMED = {
+    "num_heads": "num_heads",
+    "pool_include_prefix": "pool_prefix",
+    "rope_temperature": "rope_temperature",
+}
+
 # Of `model_args`, what the arrays tell, and what matters in training alone.
 _TOLD_BY_ARRAYS = {
     *("img_size", "patch_size", "embed_dim", "depth", "mlp_ratio", "qkv_bias", "qk_norm"),
@@ -142,23 +148,22 @@ def _vit_config(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     if "num_heads" in told:  # an architecture of the table
         told = {"activation": "gelu", "norm_epsilon": 1e-6, **told}
     arguments = dict(config.get("model_args", {}))
-    pool = config.get("global_pool") or arguments.pop("global_pool", None)
-    pool = pool or told.pop("global_pool", None)
-    told.pop("global_pool", None)
-    arguments.pop("global_pool", None)
-    if pool is not None:
-        if pool not in _POOLS:
-            raise ValueError(f"global_pool {pool!r} is not of this package.")
-        told |= _POOLS[pool]
+    pools = [config.get("global_pool"), arguments.pop("global_pool", None)]
+    pools.append(told.pop("global_pool", None))
+    pool = next((pool for pool in pools if pool is not None), None)
+    if pool not in (*_POOLS, None):
+        raise ValueError(f"global_pool {pool!r} is not of this package.")
+    return {**told, **_POOLS.get(pool or "", {}), **_of_arguments(arguments)}
+
+
+def _of_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What `model_args` say that the arrays do not."""
+    told: dict[str, Any] = {}
     for argument, value in arguments.items():
-        if argument == "num_heads":
-            told["num_heads"] = value
+        if argument in _RENAMED:
+            told[_RENAMED[argument]] = value
         elif argument == "act_layer" and value in _ACTIVATIONS:
             told["activation"] = _ACTIVATIONS[value]
-        elif argument == "pool_include_prefix":
-            told["pool_prefix"] = value
-        elif argument == "rope_temperature":
-            told["rope_temperature"] = float(value)
         elif argument == "ref_feat_shape" and (value is None or value[0] == value[1]):
             told["rope_grid"] = None if value is None else value[0]
         elif argument not in _TOLD_BY_ARRAYS:
@@ -189,7 +194,11 @@ def write_timm_config(model: VisionTransformer | BiTResNet) -> dict[str, Any]:
         heads: Any = ["head", "head_dist"] if model.classifier == "distilled" else "head"
         pretrained |= {"first_conv": "patch_embed.proj", "classifier": heads}
     else:
-        depths = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
+        depths: dict[tuple[int, ...], int] = {
+            (3, 4, 6, 3): 50,
+            (3, 4, 23, 3): 101,
+            (3, 8, 36, 3): 152,
+        }
         depth = depths.get(model.units)
         if depth is not None and model.width_factor in (1, 2, 3, 4):
             config["architecture"] = f"resnetv2_{depth}x{model.width_factor:g}_bit"
@@ -199,112 +208,111 @@ def write_timm_config(model: VisionTransformer | BiTResNet) -> dict[str, Any]:
     return {**config, "pretrained_cfg": pretrained}
 
 
+_PLAIN: dict[str, Any] = {
+    "norm": "layer_norm",
+    "norm_epsilon": 1e-6,
+    "gated_mlp": False,
+    "patch_norm": False,
+    "residual_post_norm": False,
+    "stem_units": None,
+    "rope": None,
+}
+_SWIGLU = {**_PLAIN, "gated_mlp": True, "activation": "silu", "pre_norm": False}
+_STEM = {**_PLAIN, "stem_width_factor": 1, "stem_numerics": "pytorch"}
+_EVA = {
+    **{key: _PLAIN[key] for key in _PLAIN if key != "gated_mlp"},
+    "qk_norm": False,
+    "use_bias": True,
+    "pool_prefix": False,
+}
+
+# Functions of timm, and the options with which a model is one that they make; the first that fits.
+_MAKERS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("deit_base_distilled_patch16_224", {**_PLAIN, "classifier": "distilled"}),
+    ("vit_tiny_r_s16_p8_224", {**_STEM, "stem_units": ()}),
+    ("vit_small_r26_s32_224", {**_STEM, "stem_units": (2, 2, 2, 2)}),
+    ("vit_base_r50_s16_224", {**_STEM, "stem_units": (3, 4, 9)}),
+    ("vit_large_r50_s32_224", {**_STEM, "stem_units": (3, 4, 6, 3)}),
+    ("vit_base_patch16_rpn_224", {**_PLAIN, "residual_post_norm": True}),
+    ("vit_base_patch16_224", _PLAIN),
+    ("vit_base_patch16_224", {**_PLAIN, "norm": "rms_norm"}),
+    ("vit_base_patch16_clip_224", {**_PLAIN, "norm_epsilon": 1e-5}),
+    ("vit_giant_patch14_dinov2", _SWIGLU),
+    (
+        "aimv2_large_patch14_224",
+        {**_SWIGLU, "norm": "rms_norm", "norm_epsilon": 1e-5, "patch_norm": True},
+    ),
+    ("vit_small_patch16_dinov3_qkvb", {**_EVA, "rope": "normalized", "norm_epsilon": 1e-5}),
+    ("eva02_tiny_patch14_224", {**_EVA, "rope": "grid"}),
+)
+
+
 def _architecture(model: VisionTransformer) -> tuple[str | None, dict[str, Any]]:
-    """A function of timm that makes such a model, and its arguments."""
+    """A function of timm that makes such a model, and its arguments; None: there is none."""
+    absolute = model.position_embedding == "learned_1d"
+    if (
+        model.classifier == "token_gap"
+        or model.pre_logits is not None
+        or model.patch_bias == model.pre_norm  # timm ties the two together
+        or not (absolute or (model.rope is not None and model.position_embedding == "none"))
+        or (model.rope is not None and model.classifier not in ("token", "gap"))
+        or (model.rope is not None and model.activation != ("silu" if model.gated_mlp else "gelu"))
+    ):
+        return None, {}
+    for name, options in _MAKERS:
+        fits = all(getattr(model, option) == value for option, value in options.items())
+        if fits and (model.classifier != "distilled" or "distilled" in name):
+            return name, _arguments(model)
+    return None, {}
+
+
+def _arguments(model: VisionTransformer) -> dict[str, Any]:
+    """The arguments of timm's function."""
+    # timm's packed gates count twice, and it rounds down what it multiplies.
     gates = 2 if model.gated_mlp and model.rope is None and model.norm == "layer_norm" else 1
+    positioned = model.class_token_positioned and model.has_class_token
     arguments: dict[str, Any] = {
         "img_size": list(model.image_size),
         "patch_size": model.patch_size,
         "embed_dim": model.width,
         "depth": model.num_layers,
         "num_heads": model.num_heads,
-        # timm rounds down what it multiplies
         "mlp_ratio": (gates * model.mlp_dim + 0.5) / model.width,
         "qkv_bias": model.qkv_bias,
         "init_values": model.layer_scale_init,
-        "class_token": model.has_class_token,
-        "no_embed_class": not (model.class_token_positioned and model.has_class_token),
     }
+    if model.classifier != "distilled":
+        arguments["class_token"] = model.has_class_token
+        arguments["no_embed_class"] = not positioned or model.num_registers > 0
     if model.rope is not None:
-        return _eva(model, arguments)
-    features = model.final_norm == "features"
-    arguments |= {
+        side = model.rope_grid
+        reference = {} if model.rope == "normalized" else {"ref_feat_shape": side and [side, side]}
+        return {
+            **arguments,
+            **reference,
+            "num_reg_tokens": model.num_registers,
+            "swiglu_mlp": model.gated_mlp,
+            "scale_mlp": model.mlp_inner_norm,
+            "scale_attn_inner": model.attention_inner_norm,
+            "use_abs_pos_emb": model.position_embedding != "none",
+            "use_fc_norm": model.final_norm == "features",
+            "use_post_transformer_norm": model.final_norm == "tokens",
+            "use_pre_transformer_norm": model.pre_norm,
+            "rope_temperature": model.rope_temperature,
+        }
+    if not model.gated_mlp:
+        arguments["act_layer"] = model.activation
+        if model.norm == "rms_norm":
+            arguments["norm_layer"] = "rmsnorm"
+    return {
+        **arguments,
         "qk_norm": model.qk_norm,
         "reg_tokens": model.num_registers,
         "pre_norm": model.pre_norm,
-        "fc_norm": features,
+        "fc_norm": model.final_norm == "features",
         "final_norm": model.final_norm != "none",
         "scale_attn_norm": model.attention_inner_norm,
         "scale_mlp_norm": model.mlp_inner_norm,
         "proj_bias": model.use_bias,
         "pool_include_prefix": model.pool_prefix,
     }
-    if model.activation != "gelu" and not model.gated_mlp:
-        arguments["act_layer"] = model.activation
-    kind = (model.norm, model.norm_epsilon)
-    plain = not model.gated_mlp and not model.patch_norm and model.patch_bias != model.pre_norm
-    if model.position_embedding != "learned_1d" or model.classifier == "token_gap":
-        return None, {}
-    if model.pre_logits is not None or (model.num_registers and model.class_token_positioned):
-        return None, {}
-    if model.stem is not None:
-        return _hybrid(model, arguments, plain and kind == ("layer_norm", 1e-6))
-    if model.classifier == "distilled":
-        for argument in ("class_token", "no_embed_class"):
-            arguments.pop(argument)
-        fits = plain and kind == ("layer_norm", 1e-6)
-        return ("deit_base_distilled_patch16_224", arguments) if fits else (None, {})
-    if plain and model.residual_post_norm:
-        fits = kind == ("layer_norm", 1e-6)
-        return ("vit_base_patch16_rpn_224", arguments) if fits else (None, {})
-    if plain and kind == ("layer_norm", 1e-6):
-        return "vit_base_patch16_224", arguments
-    if plain and kind == ("layer_norm", 1e-5):
-        return "vit_base_patch16_clip_224", arguments
-    if plain and kind == ("rms_norm", 1e-6):
-        return "vit_base_patch16_224", {**arguments, "norm_layer": "rmsnorm"}
-    swiglu = model.gated_mlp and model.activation == "silu" and model.patch_bias
-    if swiglu and kind == ("layer_norm", 1e-6) and not model.patch_norm and not model.pre_norm:
-        return "vit_giant_patch14_dinov2", arguments
-    if swiglu and kind == ("rms_norm", 1e-5) and model.patch_norm and not model.pre_norm:
-        return "aimv2_large_patch14_224", arguments
-    return None, {}
-
-
-def _hybrid(
-    model: VisionTransformer, arguments: dict[str, Any], fits: bool
-) -> tuple[str | None, dict[str, Any]]:
-    names = {
-        (): "vit_tiny_r_s16_p8_224",
-        (2, 2, 2, 2): "vit_small_r26_s32_224",
-        (3, 4, 9): "vit_base_r50_s16_224",
-        (3, 4, 6, 3): "vit_large_r50_s32_224",
-    }
-    name = names.get(model.stem_units or ())
-    fits = fits and model.stem_width_factor == 1 and model.stem_numerics == "pytorch"
-    return (name, arguments) if fits and name is not None else (None, {})
-
-
-def _eva(model: VisionTransformer, arguments: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-    absolute = model.position_embedding == "learned_1d"
-    arguments |= {
-        "num_reg_tokens": model.num_registers,
-        "swiglu_mlp": model.gated_mlp,
-        "scale_mlp": model.mlp_inner_norm,
-        "scale_attn_inner": model.attention_inner_norm,
-        "use_abs_pos_emb": absolute,
-        "use_fc_norm": model.final_norm == "features",
-        "use_post_transformer_norm": model.final_norm == "tokens",
-        "use_pre_transformer_norm": model.pre_norm,
-        "rope_temperature": model.rope_temperature,
-    }
-    activation = "silu" if model.gated_mlp else "gelu"
-    fits = (
-        model.activation == activation
-        and model.norm == "layer_norm"
-        and model.use_bias
-        and not (model.qk_norm or model.patch_norm or model.pool_prefix)
-        and not model.residual_post_norm
-        and model.patch_bias != model.pre_norm
-        and model.classifier in ("token", "gap")
-        and (absolute or model.position_embedding == "none")
-        and model.stem is None
-        and model.pre_logits is None
-    )
-    if fits and model.rope == "normalized" and model.norm_epsilon == 1e-5:
-        return "vit_small_patch16_dinov3_qkvb", arguments
-    if fits and model.rope == "grid" and model.norm_epsilon == 1e-6:
-        side = model.rope_grid
-        reference = None if side is None else [side, side]
-        return "eva02_tiny_patch14_224", {**arguments, "ref_feat_shape": reference}
-    return None, {}
