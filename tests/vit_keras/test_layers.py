@@ -184,6 +184,25 @@ def test_position_embeddings_start_as_in_their_code(positioned, deviation):
     assert table.std() == pytest.approx(deviation, rel=0.05)
 
 
+def test_exact_gelu_becomes_one_operation_of_litert():
+    """LiteRT has no erf: only a form that its converter knows can be converted."""
+    pytest.importorskip("ai_edge_litert", reason="the extra 'litert' is not installed")
+    if keras.config.backend() != "tensorflow":
+        pytest.skip("TensorFlow's converter")
+    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
+
+    gelu = tf.function(ACTIVATIONS["gelu"], input_signature=[tf.TensorSpec((4, 25))])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([gelu.get_concrete_function()])
+    interpreter = Interpreter(model_content=converter.convert())
+    interpreter.allocate_tensors()
+    x = np.linspace(-6, 6, 100).reshape(4, 25).astype(np.float32)
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    interpreter.invoke()
+    got = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(got, REFERENCES["gelu"](x.astype(np.float64)), atol=1e-5)
+
+
 def test_patch_embedding_is_a_strided_convolution():
     x = np.random.default_rng(0).normal(size=(2, 8, 12, 3)).astype(np.float32)
     layer = layers.PatchEmbedding(4, 5)

@@ -195,9 +195,7 @@ def test_positions_are_resampled_as_timm_does(tmp_path):
 
 def test_patches_are_resampled_as_timm_does(tmp_path):
     theirs, _ = saved("flexivit_small", tmp_path)
-    ours = vit_keras.from_pretrained(
-        tmp_path / "model.safetensors", image_size=64, patch_size=32, method="bilinear_centers"
-    )
+    ours = vit_keras.from_pretrained(tmp_path / "model.safetensors", image_size=64, patch_size=32)
     other = timm.create_model(
         "flexivit_small", num_classes=7, patch_size=32, **{**SMALL, "img_size": 64}
     )

@@ -60,15 +60,16 @@ def _gelu_tanh_with_short_gradient(x: Any) -> Any:
 
 @ops.custom_gradient
 def _gelu_with_short_gradient(x: Any) -> Any:
-    share = 0.5 * (1 + ops.erf(x * math.sqrt(0.5)))
+    twice_share = 1 + ops.erf(x * math.sqrt(0.5))
 
     def gradient(*args: Any, upstream: Any = None) -> Any:
         if upstream is None:
             (upstream,) = args
         density = ops.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
-        return upstream * (share + x * density)
+        return upstream * (0.5 * twice_share + x * density)
 
-    return x * share, gradient
+    # In this order the LiteRT converter takes it for its own GELU; it has no erf besides.
+    return (0.5 * x) * twice_share, gradient
 
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {

@@ -16,6 +16,7 @@ from vit_keras.weights.hugging_face_config import (
     write_hugging_face_config,
     write_preprocessor,
 )
+from vit_keras.weights.resample import Method
 from vit_keras.weights.timm_config import read_timm_config, write_timm_config
 
 METADATA = "vit_keras"  # the key under which a safetensors file of this package has its config
@@ -30,11 +31,13 @@ class Told:
         source: where from; None: nothing is known.
         arguments: arguments of the model.
         complete: whether these are all, as the model that was written had them.
+        method: how the model's own code resamples, where it is not as its layout's does.
     """
 
     source: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     complete: bool = False
+    method: Method | None = None
 
 
 def read_told(path: Path, layout: str, metadata: Mapping[str, str] | None) -> Told:
@@ -66,7 +69,9 @@ def read_told(path: Path, layout: str, metadata: Mapping[str, str] | None) -> To
             processor = _read(path.with_name(_PREPROCESSOR))
             if processor is not None:
                 arguments["preprocessing"] = read_preprocessor(processor)
-        return Told(str(beside), arguments)
+        # FlexiViT was trained with patches resized so; timm keeps to it by the name.
+        flexible = layout == "timm" and str(config["architecture"]).startswith("flexivit")
+        return Told(str(beside), arguments, method="bilinear_centers" if flexible else None)
     return Told()
 
 

@@ -75,6 +75,8 @@ def read_hugging_face_config(config: Mapping[str, Any]) -> dict[str, Any]:
     activation = config.get("hidden_act")
     if activation is not None and activation not in _ACTIVATIONS:
         raise ValueError(f"hidden_act {activation!r} is not of this package.")
+    if kind in ("vit", "deit") and config.get("pooler_act", "tanh") != "tanh":
+        raise ValueError(f"pooler_act {config['pooler_act']!r} is not of this package.")
     told["num_heads"] = config.get("num_attention_heads", family.heads)
     told["activation"] = family.activation if activation is None else _ACTIVATIONS[activation]
     told["norm_epsilon"] = config.get("layer_norm_eps", family.epsilon)

@@ -88,6 +88,8 @@ def from_pretrained(
 
 
 def _method(checkpoint: Checkpoint) -> Method:
+    if checkpoint.told.method is not None:
+        return checkpoint.told.method
     # The one of Hugging Face's models that widens its filter.
     if "embeddings.register_tokens" in checkpoint.arrays:
         return "bicubic_antialias"
