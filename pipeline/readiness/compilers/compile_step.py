@@ -17,7 +17,7 @@ from groundwork.errors import JobError, UserError, one_line
 from pipeline.child_process import end_with_parent
 from pipeline.readiness.compilers import compile_child
 from pipeline.readiness.compilers.compile_child import VERSIONS, Answer, Request
-from pipeline.readiness.compilers.refusal import refusal
+from pipeline.readiness.compilers.refusal import is_about_memory, refusal
 from pipeline.readiness.compilers.targets import Target
 from pipeline.readiness.compilers.traffic import Traffic, traffic
 
@@ -45,6 +45,10 @@ class Refused(JobError):
     """The compiler does not take the program. One line that names the layer."""
 
 
+class TooLarge(Refused):
+    """The program does not fit into the chip's memory."""
+
+
 def compile_program(
     program: bytes,
     target: Target,
@@ -70,7 +74,7 @@ def compile_program(
 
     Raises:
         UserError: the compiler is not installed.
-        Refused: the compiler does not take the program.
+        Refused: the compiler does not take the program; TooLarge: for want of memory.
         JobError: it takes too long, or crashed.
     """
     check_installed(target)
@@ -94,7 +98,8 @@ def compile_program(
         answer: Answer = json.loads((work / "answer.json").read_text())
         text = (work / "program.txt").read_text()
     if "error" in answer:
-        raise Refused(f"--compile {target.name}: {refusal(answer['error'], text)}")
+        kind = TooLarge if is_about_memory(answer["error"]) else Refused
+        raise kind(f"--compile {target.name}: {refusal(answer['error'], text)}")
     if keep_text is not None:
         keep_text.write_text(text)
     compiled = Compiled(answer, traffic(text, loop_counts))

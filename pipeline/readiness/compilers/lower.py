@@ -17,9 +17,17 @@ from pipeline.config import PretrainConfig
 from pipeline.readiness.compilers.program import PARTS, Program
 from pipeline.readiness.compilers.replicas import CompiledReplicas
 from pipeline.training.compute_meter import training_flops
+from pipeline.training.inputs import check_divisible
 from pipeline.training.objectives import build_objective_model
 from pipeline.training.train_state import TrainState
 from pipeline.training.train_step import Metrics, make_replica_step
+
+UNKNOWN_STEPS = 100_000
+
+
+def check_batch(config: PretrainConfig, replicas: int) -> None:
+    """Raise a UserError where the replicas cannot share the global batch."""
+    check_divisible(config, replicas)
 
 
 def lower_step(
@@ -28,7 +36,7 @@ def lower_step(
     num_classes: int,
     policy: str,
     replicas: int,
-    total_steps: int = 1000,
+    total_steps: int | None = None,
 ) -> Program:
     """Trace and lower `config.steps_per_loop` steps of a run.
 
@@ -37,7 +45,7 @@ def lower_step(
         num_classes: outputs of the head.
         policy: Keras dtype policy of the model, such as mixed_bfloat16.
         replicas: chips that share the global batch.
-        total_steps: of the run, for the learning rate.
+        total_steps: of the run, for the learning rate; None: not known, which changes a constant.
 
     Raises:
         UserError: the model cannot be.
@@ -52,7 +60,7 @@ def lower_step(
             ema_decay=config.ema_decay,
             scale_loss=policy == "mixed_float16",
         )
-    step = _make_step(strategy, state, config, total_steps)
+    step = _make_step(strategy, state, config, total_steps or UNKNOWN_STEPS)
     specs = _batch_specs(config, replicas)
     steps = config.steps_per_loop
     if steps > 1:
@@ -136,6 +144,7 @@ def _canonical(hlo: bytes) -> bytes:
     """The same bytes for the same program: without counters of this process, maps in order."""
     module = hlo_pb2.HloModuleProto.FromString(hlo)
     module.name = "step"
+    module.ClearField("id")
     for computation in module.computations:
         if computation.id == module.entry_computation_id:
             computation.name = module.entry_computation_name = "main"

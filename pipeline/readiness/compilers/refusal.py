@@ -34,14 +34,22 @@ def refusal(error: str, program: str) -> str:
     return f"{layer_name(found['layer'])}: {line}" if found else line
 
 
+def is_about_memory(error: str) -> bool:
+    """Whether the chip's memory is too small."""
+    return "RESOURCE_EXHAUSTED" in error
+
+
 def layer_name(op_name: str) -> str:
     """The layer that an operation's name in HLO metadata stands for.
 
     Of `StatefulPartitionedCall/vit_1/block_0_1/attention_1/Softmax` it is
-    `vit/block_0/attention/Softmax`: TensorFlow appends a number to what is called again.
+    `vit/block_0/attention/Softmax`: TensorFlow numbers the scopes of a model that is called again.
     """
-    plain = _WRAPPERS.sub("", op_name)
-    return "/".join(re.sub(r"_1$", "", part) for part in plain.split("/") if part)
+    *scopes, operation = _WRAPPERS.sub("", op_name).split("/")
+    called_again = re.search(r"_\d+$", scopes[0]) if scopes else None
+    if called_again:
+        scopes = [scope.removesuffix(called_again[0]) for scope in scopes]
+    return "/".join([*scopes, operation])
 
 
 def _largest_product(program: str) -> tuple[str, int] | None:

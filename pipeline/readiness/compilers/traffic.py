@@ -176,7 +176,7 @@ def _moved(instruction: _Instruction, results: dict[str, str]) -> Traffic:
         sum(array.tiled_bytes for array in read + written),
         sum(array.tiled_bytes for array in read + written if array.space != VECTOR_MEMORY),
         int(reduces),
-        sum(array.bytes for array in read) if reduces else 0,
+        sum(array.bytes for array in written) if reduces else 0,
     )
 
 
