@@ -32,6 +32,7 @@ MOVES_NOTHING = {
     "domain",
     "add-dependency",
 }
+CALLED_FOR_NOTHING = 'custom_call_target="ConcatBitcast"'  # a TPU's name for parts side by side
 CALLERS = {"while", "conditional", "call", "async-start"}
 PARTIAL_READS = {"slice", "dynamic-slice"}
 COLLECTIVES = {"all-reduce"}
@@ -104,7 +105,7 @@ def traffic(hlo: str, loop_counts: Sequence[int] = ()) -> Traffic:
                     trips, deeper = _trips(instruction, loop_counts, depth), depth + 1
                 for called in _called(instruction):
                     total += of(called, deeper) * trips
-            elif not _is_free(instruction.opcode):
+            elif not _is_free(instruction):
                 total += _moved(instruction, results)
         return total
 
@@ -156,8 +157,11 @@ def _trips(instruction: _Instruction, loop_counts: Sequence[int], depth: int) ->
     return loop_counts[depth] if depth < len(loop_counts) else 1
 
 
-def _is_free(opcode: str) -> bool:
-    return opcode in MOVES_NOTHING or opcode.endswith(("-done", "-update"))
+def _is_free(instruction: _Instruction) -> bool:
+    opcode = instruction.opcode
+    if opcode in MOVES_NOTHING or opcode.endswith(("-done", "-update")):
+        return True
+    return opcode == "custom-call" and CALLED_FOR_NOTHING in instruction.rest
 
 
 def _moved(instruction: _Instruction, results: dict[str, str]) -> Traffic:

@@ -55,6 +55,7 @@ ENTRY %main (x: f32[3,130]) -> f32[3,130] {
   %d = f32[3,130]{1,0:T(8,128)S(1)} copy-done(%c)
   %n = f32[3,130]{1,0:T(8,128)S(1)} negate(%d)
   %s = f32[1,130]{1,0:T(1,128)} slice(%n), slice={[0:1], [0:130]}
+  %b = f32[6,130]{1,0:T(8,128)} custom-call(%n, %n), custom_call_target="ConcatBitcast"
   ROOT %e = f32[3,130]{1,0:T(8,128)} negate(%n)
 }
 """
