@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from pipeline.data.batches.seeds import derived_seed
-from pipeline.data.dataset.split import FileRange
+from pipeline.data.dataset.split import FileRange, whole_range
 
 MAX_STREAMS = 8
 
@@ -140,7 +140,8 @@ class EpochOrder:
         def read(row: dict[str, tf.Tensor]) -> tf.data.Dataset:
             records = tf.data.TFRecordDataset(row["path"], buffer_size=8 << 20)
             numbers = tf.data.Dataset.range(row["record"] + row["low"], tf.int64.max)
-            wanted = records.skip(row["skip"] + row["low"]).take(row["count"])
+            rest = records.skip(row["skip"] + row["low"])
+            wanted = whole_range(rest, row["path"], row["count"])
             return tf.data.Dataset.zip((wanted, numbers))
 
         rows = tf.data.Dataset.from_tensor_slices(table)
