@@ -17,8 +17,8 @@ def run_module(module: str, arguments: Sequence[str] = ()) -> int:
     """Run `python -m module arguments` and wait for it; returns its exit status.
 
     A child that a signal killed gives 128 + the signal's number, as shells report it. Where this
-    process is told to end (Ctrl-C, SIGTERM, SIGHUP), the child is told too, and waited for: it may have a
-    checkpoint to save.
+    process is told to end (Ctrl-C, SIGTERM, SIGHUP), the child is told too, and waited for: it may
+    have a checkpoint to save.
     """
     command = [sys.executable, "-m", module, *arguments]
     # end_with_parent takes no lock, which is what makes preexec_fn unsafe among threads.

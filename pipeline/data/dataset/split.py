@@ -149,7 +149,7 @@ def whole_range(records: tf.data.Dataset, path: tf.Tensor, count: tf.Tensor) -> 
         count: int64 scalar.
     """
 
-    def too_short(_index: tf.Tensor) -> tf.Tensor:
+    def too_short(index: tf.Tensor) -> tf.Tensor:
         told = tf.strings.join([path, " ends before its last records: copy that file again"])
         with tf.control_dependencies([tf.debugging.Assert(False, [told])]):
             return tf.constant("")
