@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import tensorflow as tf
@@ -64,6 +65,9 @@ def train(
         check_same_classes(Workdir(config.resume), source)
     train_split = source.split(data.train_split)
     eval_split = source.split(data.eval_split) if data.eval_split else None
+    if config.objective == "masked_patches":  # no label is read: there need not be any
+        train_split = replace(train_split, labels_below=None)
+        eval_split = eval_split and replace(eval_split, labels_below=None)
     replicas = strategy.num_replicas_in_sync
     check_divisible(config, replicas, mixes_images=data.mixes_images)
     check_split_size(config, train_split)
