@@ -6,15 +6,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from groundwork import command_line
 from groundwork.errors import UserError
-from pipeline import cli
-from pipeline.check_config import check_config
-from pipeline.config import PretrainConfig
+from pipeline.process.tensorflow_startup import import_tensorflow
 from pipeline.readiness.compilers.targets import find_target
-from pipeline.tensorflow_startup import import_tensorflow
+from pipeline.recipe.check_run_config import check_run_config
+from pipeline.recipe.run_config import PretrainConfig
 
 PROG = "python -m pipeline.readiness.compilers"
-DEFAULT_CONFIG = "configs/quickstart.yaml"
+DEFAULT_CONFIG = "quickstart"
 
 
 @dataclass
@@ -38,8 +38,8 @@ class CompileConfig(PretrainConfig):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 1 if the step does not fit, otherwise 0."""
-    config = cli.parse(CompileConfig, argv, prog=PROG, default_config=DEFAULT_CONFIG)
-    check_config(config)
+    config = command_line.parse(CompileConfig, argv, prog=PROG, default_config=DEFAULT_CONFIG)
+    check_run_config(config)
     target = find_target(config.compile)
     for name in ("classes", "train_images", "compile_seconds"):
         value = getattr(config, name)
@@ -79,4 +79,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    cli.run_main(main)
+    command_line.run_main(main)
