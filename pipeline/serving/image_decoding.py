@@ -1,6 +1,6 @@
 """Encoded images of strangers to RGB: one frame, transparency on white, nothing decoded in vain.
 
-JPEG and PNG are decoded as everywhere in this project. TensorFlow's decoders of the other formats
+JPEG and PNG are decoded as `preprocess.decode_rgb` does. TensorFlow's decoders of the other formats
 know no transparency in GIF, no palette in BMP and no animation with three channels in WebP, and
 they decode every frame of an animation, so that a file of few bytes can fill the memory. So a GIF
 or WebP is cut down to its first frame before it is decoded, and a BMP is read here.
@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from pipeline.data.images.exif import peek
-from pipeline.data.images.preprocess import decode_rgb
+from pipeline.data.images.exif import orientation, peek, turn_upright
 from pipeline.serving.image_size import little, signed
 
 MOST_BLOCKS = 64
@@ -46,7 +45,7 @@ def decode_any(encoded: tf.Tensor, file_format: tf.Tensor) -> tf.Tensor:
             return tf.zeros([1, 1, 3], tf.uint8)
 
     readers = [
-        lambda: decode_rgb(encoded),
+        lambda: turn_upright(tf.io.decode_jpeg(encoded, channels=3), orientation(encoded)),
         lambda: _png(encoded),
         lambda: _gif(encoded),
         lambda: _bmp(encoded),

@@ -71,6 +71,7 @@ class Export:
         return tf.function(
             lambda image_bytes: decode_request(image_bytes, preprocess),
             input_signature=[tf.TensorSpec([None], tf.string)],
+            autograph=False,
         )
 
     def keras_model(self) -> keras.Model:

@@ -22,6 +22,17 @@ def check_picture(path: str, option: str) -> None:
         raise UserError(f"{option} {path} is a folder: give a file that ends in .png")
 
 
+def check_folder(path: str, option: str) -> None:
+    """Check that `path` may become a folder: nothing on the way to it is a file.
+
+    Raises:
+        UserError: one is.
+    """
+    for part in (Path(path), *Path(path).parents):
+        if part.exists() and not part.is_dir():
+            raise UserError(f"{option} {path}: {part} is a file; name another folder")
+
+
 @contextlib.contextmanager
 def writing_to(path: str, option: str) -> Iterator[None]:
     """Name `path` and `option` where the block cannot write.

@@ -17,11 +17,12 @@ PARALLEL_BYTES = 1 << 29
 """Most memory for images that are decoded at the same time, 0.5 GB, unless one alone takes more."""
 MOST_PARALLEL = 16
 DECODED_BYTES = 16
-"""Most memory that decoding takes for a pixel: of transparent ones, while they are laid on white."""
+"""Most memory that decoding takes for a pixel: for a transparent one, laid on white."""
 RESIZED_BYTES = 12
 """Three float32."""
 
 
+@tf.autograph.experimental.do_not_convert  # nothing to convert, and looking for it takes seconds
 def decode_request(
     image_bytes: tf.Tensor, preprocess: EvalPreprocess
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -47,6 +48,7 @@ def decode_request(
     largest = tf.reduce_max(tf.concat([tf.where(allowed, needed, 1), [1]], axis=0))
     parallel = tf.clip_by_value(PARALLEL_BYTES // largest, 1, MOST_PARALLEL)
 
+    @tf.autograph.experimental.do_not_convert
     def decode(
         index: tf.Tensor, encoded: tf.Tensor, file_format: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -56,12 +56,19 @@ def _signatures(
         logits = tf.cast(model(images, training=False), tf.float32)
         return {"logits": logits, "probabilities": activate(logits)}
 
+    # Traced once, for both that call it.
+    decode = tf.function(
+        lambda image_bytes: decode_request(image_bytes, preprocess),
+        input_signature=[image_bytes],
+        autograph=False,
+    )
+
     def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        images, valid = decode_request(image_bytes, preprocess)
+        images, valid = decode(image_bytes)
         return _of_valid(serve_pixels(images), valid)
 
     def features(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        images, valid = decode_request(image_bytes, preprocess)
+        images, valid = decode(image_bytes)
         pre_logits = model.features(images, training=False)
         return _of_valid({"features": tf.cast(pre_logits, tf.float32)}, valid)
 
