@@ -17,7 +17,7 @@ from pipeline.serving.description import KERAS_FILE, Description
 from pipeline.serving.request_images import MAX_PIXELS
 
 LISTED_CLASSES = 20
-PLAIN = " ,;.'-/()+%"
+PLAIN = " ,;.'-()+%"
 """Punctuation that means nothing to Markdown inside a line."""
 
 
