@@ -212,8 +212,8 @@ def test_the_fingerprint_is_of_what_the_model_computes(tmp_path):
     assert len({first, *others}) == 6
 
 
-@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
-def test_an_export_keeps_to_the_umask(tmp_path, umask):
+def test_an_export_keeps_to_the_umask(tmp_path):
+    umask = 0o027
     before = os.umask(umask)
     try:
         export_tiny_vit(tmp_path / "m")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from groundwork.errors import UserError
 from pipeline.named_models.evaluated_model import open_subject
-from pipeline.serving.description import Description, parse_description
+from pipeline.serving.description import REQUIRED, Description, parse_description
 
 GOOD = {
     "variant": "B/16",
@@ -20,7 +20,7 @@ GOOD = {
     "preprocess": {"image_size": [224, 224], "eval_resize": 256},
     "activation": "softmax",
     "parity": {"keras_logits": 1e-6},
-    "files": dict.fromkeys(("saved_model.pb", "variables/variables.index", "model.keras"), "0" * 64),
+    "files": dict.fromkeys(REQUIRED, "0" * 64),
     "fingerprint": "0" * 64,
     "origin": {"step": 3},
     "format": 1,
