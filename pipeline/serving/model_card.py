@@ -126,7 +126,7 @@ def _results(facts: RunFacts) -> str:
     if not shown:
         return "The run has no evaluation."
     rows = [f"| {label} | {_number(label, value)} |" for label, value in shown.items()]
-    split = code(facts.config.data.eval_split)
+    split = code(str(facts.config.data.eval_split))
     return "\n".join([f"On split {split}, each image once:", "", "| | |", "|---|---:|", *rows])
 
 

@@ -132,7 +132,8 @@ def _check_parity(export: Export, runner: Runner, precision: Precision) -> float
 
 def _saved_model_logits(export: Export, images: np.ndarray) -> np.ndarray:
     answer = export.saved_model.signatures["serve_pixels"](images=tf.constant(images))
-    return answer["logits"].numpy()
+    logits: np.ndarray = answer["logits"].numpy()
+    return logits
 
 
 def _compare(export: Export, runner: Runner, source: Source, split: Split) -> Comparison:
