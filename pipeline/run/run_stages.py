@@ -56,4 +56,5 @@ def _export_and_evaluate(config: PretrainConfig, workdir: Workdir) -> None:
     job = config.transfer
     prepare_source(job.source, job.prepare)
     data = TransferData(job.source, train_split=job.train_split, test_split=job.test_split)
-    run_transfer(TransferConfig(model=workdir.export, data=data, output=workdir.transfer))
+    with explain_full_disk("the transfer evaluation", workdir.transfer):
+        run_transfer(TransferConfig(model=workdir.export, data=data, output=workdir.transfer))
