@@ -42,6 +42,6 @@ def explain_full_disk(what: str, path: str) -> Iterator[None]:
 def _reason(error: Exception, numbers: Sequence[int]) -> str | None:
     """The system's words for one of its errors; None for any other."""
     if isinstance(error, OSError):
-        return os.strerror(error.errno) if error.errno in numbers else None
+        return os.strerror(error.errno) if error.errno and error.errno in numbers else None
     # TensorFlow keeps no errno, and its RESOURCE_EXHAUSTED is memory too.
     return next((text for text in map(os.strerror, numbers) if text in str(error)), None)
