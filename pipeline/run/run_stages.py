@@ -35,12 +35,13 @@ def run(config: PretrainConfig) -> int:
     strategy = strategies.make_strategy(config)
     chief = strategies.is_chief(strategy)
     lock = workdir.lock() if chief else contextlib.nullcontext()
-    with StopSignal() as stop, lock, explain_lost_worker(strategy):
+    with lock:
         if chief and (left := workdir.remove_leftovers()):
             print(f"removed what a killed run left unfinished: {', '.join(left)}", flush=True)
-        status = train(config, workdir, strategy, stop)
-    if status == 0 and chief:
-        _export_and_evaluate(config, workdir)
+        with StopSignal() as stop, explain_lost_worker(strategy):
+            status = train(config, workdir, strategy, stop)
+        if status == 0 and chief:
+            _export_and_evaluate(config, workdir)
     end_together(strategy)
     return status
 

@@ -15,8 +15,7 @@ from pipeline import launch_local
 from pipeline.process.worker_group import WorkerGroup
 
 OBEDIENT = (
-    "import signal, sys\n"
-    "for n in (1, 2, 15): signal.signal(n, lambda n, _: sys.exit(128 + n))\n"
+    "import signal, sys\nfor n in (1, 2, 15): signal.signal(n, lambda n, _: sys.exit(128 + n))\n"
 )
 STUBBORN = "import signal; signal.signal(15, signal.SIG_IGN); "
 WAIT = "print('ready', flush=True); import time; time.sleep(60)"
