@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,15 +50,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         lambda pipeline: _build(pipeline, dataset, options.pictures), options, total=total
     )
 
-    from beam_jobs.inspection import dataset_report
+    from beam_jobs.inspection import dataset_page, dataset_report
+    from groundwork import pages
 
     report = dataset_report.report(dataset, statistics)
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(report, indent=1, ensure_ascii=False)
+    text = json.dumps(asdict(report), indent=1, ensure_ascii=False)
     (folder / "dataset.json").write_text(text + "\n", encoding="utf-8")
-    page = dataset_report.page(dataset, report, statistics, options.pictures)
-    (folder / "index.html").write_text(page, encoding="utf-8")
+    samples = sorted(sample for shard in statistics for sample in shard.samples)
+    page = dataset_page.page(report, dataset.class_names, samples[: options.pictures])
+    pages.write(page, str(folder / "index.html"))
     print(dataset_report.lines(report))
     print(f"  more in {folder}/dataset.json and, with pictures, {folder}/index.html")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+from browser import browser  # noqa: F401
+
 from pipeline.process.tensorflow_startup import prefer_onednn
 
 prefer_onednn()  # as every command, and before any test imports TensorFlow

@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import html
-import itertools
 import json
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from beam_jobs.corpus import exclude
-from beam_jobs.dataset import shards
-from beam_jobs.dataset.example import deserialize
-from beam_jobs.dataset.shards import Shard
+from beam_jobs.duplicates import duplicate_page
 from beam_jobs.duplicates.duplicate_options import DuplicateOptions
+from beam_jobs.duplicates.duplicate_pairs import Pair, Place
 from beam_jobs.duplicates.hash_shard import Hashes
 from beam_jobs.duplicates.similar_pairs import similar_pairs
-from beam_jobs.images.thumbnails import thumbnail_url
-
-
-class Place(NamedTuple):
-    """Where an image lies."""
-
-    folder: str
-    shard: Shard
-    number: int
-    key: str
-
-
-class Pair(NamedTuple):
-    """Two images that look alike."""
-
-    distance: int
-    first: Place
-    second: Place
-    """The one to leave out."""
+from groundwork import pages
 
 
 def write(hashes: list[Hashes], options: DuplicateOptions) -> None:
@@ -63,8 +42,9 @@ def write(hashes: list[Hashes], options: DuplicateOptions) -> None:
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     (folder / "pairs.jsonl").write_text(text, encoding="utf-8")
     exclude.write(str(folder / "exclude.txt"), excluded)
-    _write_page(folder / "index.html", sorted(pairs, reverse=True)[: options.show], len(pairs))
     places, _ = own
+    page = duplicate_page.page(sorted(pairs, reverse=True), excluded, len(places), options)
+    pages.write(page, str(folder / "index.html"))
     share = len(excluded) / len(places) if places else 0
     print(
         f"{len(pairs):,} pairs; {len(excluded):,} of {len(places):,} images ({share:.2%}) are to "
@@ -72,7 +52,7 @@ def write(hashes: list[Hashes], options: DuplicateOptions) -> None:
     )
 
 
-def _gather(hashes: list[Hashes]) -> tuple[list[Place], np.ndarray]:
+def _gather(hashes: list[Hashes]) -> tuple[list[Place], NDArray[np.uint8]]:
     """All images of these shards, in a fixed order, and their hashes, uint8 [n, variants, 32]."""
     ordered = sorted(hashes, key=lambda h: (h.folder, h.shard))
     places = [
@@ -84,8 +64,8 @@ def _gather(hashes: list[Hashes]) -> tuple[list[Place], np.ndarray]:
 
 
 def _pairs_against(
-    own: tuple[list[Place], np.ndarray],
-    others: tuple[list[Place], np.ndarray],
+    own: tuple[list[Place], NDArray[np.uint8]],
+    others: tuple[list[Place], NDArray[np.uint8]],
     options: DuplicateOptions,
 ) -> list[Pair]:
     """Images of the input that look like one of the others; either may be the changed copy."""
@@ -104,7 +84,7 @@ def _pairs_against(
 
 
 def _pairs_within(
-    own: tuple[list[Place], np.ndarray], options: DuplicateOptions
+    own: tuple[list[Place], NDArray[np.uint8]], options: DuplicateOptions
 ) -> tuple[list[Pair], set[str]]:
     """Pairs among the input's images, and the keys of all but one of each group."""
     places, bits = own
@@ -134,40 +114,3 @@ def _groups(size: int, pairs: list[tuple[int, int]]) -> list[int]:
         low, high = sorted((root(one), root(other)))
         parent[high] = low
     return [root(number) for number in range(size)]
-
-
-def _write_page(path: Path, pairs: list[Pair], total: int) -> None:
-    wanted = {place for pair in pairs for place in (pair.first, pair.second)}
-    thumbnails = _thumbnails(wanted)
-    rows = [
-        f"<tr><td>{pair.distance}</td>"
-        + "".join(
-            f'<td><img src="{thumbnails[place]}" alt=""><br>'
-            f"{html.escape(place.key)}<br><small>{html.escape(place.folder)}</small></td>"
-            for place in (pair.first, pair.second)
-        )
-        + "</tr>"
-        for pair in pairs
-    ]
-    path.write_text(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Near-duplicates</title>'
-        "<style>body{font-family:sans-serif}td{padding:6px;vertical-align:top}</style>"
-        f"<h1>Near-duplicates</h1><p>{len(pairs):,} of {total:,} pairs, the least alike first; the "
-        "distance is the number of bits, of 256, in which the hashes differ. The images on the "
-        "right are in the exclude list, unless another image stands for them.</p>"
-        f"<table><tr><th>distance</th><th>kept</th><th>left out</th></tr>{''.join(rows)}</table>"
-        "</html>\n",
-        encoding="utf-8",
-    )
-
-
-def _thumbnails(places: set[Place]) -> dict[Place, str]:
-    """A data URL of each image, scaled down."""
-    found = {}
-    by_shard = sorted(places, key=lambda place: (place.folder, place.shard, place.number))
-    for (folder, shard), group in itertools.groupby(by_shard, key=lambda p: (p.folder, p.shard)):
-        wanted = {place.number: place for place in group}
-        for number, record in enumerate(shards.read(folder, shard)):
-            if number in wanted:
-                found[wanted[number]] = thumbnail_url(deserialize(record).image)
-    return found

@@ -1,8 +1,7 @@
-"""Small pictures inside HTML pages."""
+"""Small pictures for HTML pages."""
 
 from __future__ import annotations
 
-import base64
 import io
 
 from PIL import Image
@@ -10,11 +9,11 @@ from PIL import Image
 _SIDE = 160
 
 
-def thumbnail_url(encoded: bytes) -> str:
-    """An encoded image, scaled down to at most 160×160 pixels, as a data URL."""
+def thumbnail(encoded: bytes) -> bytes:
+    """An encoded image, scaled down to at most 160×160 pixels, as a JPEG file."""
     with Image.open(io.BytesIO(encoded)) as image:
         small = image.convert("RGB")
         small.thumbnail((_SIDE, _SIDE))
     file = io.BytesIO()
     small.save(file, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+    return file.getvalue()

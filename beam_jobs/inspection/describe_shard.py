@@ -7,8 +7,10 @@ import heapq
 import io
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from beam_jobs.corpus import splits
@@ -16,7 +18,19 @@ from beam_jobs.dataset import shards
 from beam_jobs.dataset.example import Example, deserialize
 from beam_jobs.dataset.shards import Shard
 from beam_jobs.engines import progress
-from beam_jobs.images.thumbnails import thumbnail_url
+from beam_jobs.images.thumbnails import thumbnail
+
+
+class Sample(NamedTuple):
+    """An image that is shown."""
+
+    key_hash: int
+    """What it was drawn by: the smallest are shown."""
+    key: str
+    labels: tuple[int, ...]
+    split: str
+    thumbnail: bytes
+    """JPEG file."""
 
 
 @dataclass
@@ -31,13 +45,13 @@ class Statistics:
     formats: Counter[str] = field(default_factory=Counter)
     image_bytes: int = 0
     pixels: int = 0
-    channel_sum: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    channel_sum: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
     """Of red, green and blue, from 0 to 1."""
-    channel_squares: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    channel_squares: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
     digests: list[tuple[bytes, str]] = field(default_factory=list)
     """Of the encoded bytes, with the key."""
-    pictures: list[tuple[int, str, tuple[int, ...], str]] = field(default_factory=list)
-    """Key's hash, key, labels and thumbnail of the images with the smallest hashes."""
+    samples: list[Sample] = field(default_factory=list)
+    """The images with the smallest hashes."""
 
 
 def describe_shard(shard: Shard, folder: str, pictures: int) -> Statistics:
@@ -53,8 +67,9 @@ def describe_shard(shard: Shard, folder: str, pictures: int) -> Statistics:
             chosen = heapq.nsmallest(pictures, chosen, key=lambda pair: pair[0])
         progress.add(done=1)
     for key_hash, example in heapq.nsmallest(pictures, chosen, key=lambda pair: pair[0]):
-        url = thumbnail_url(example.image)
-        statistics.pictures.append((key_hash, example.key, example.labels, url))
+        small = thumbnail(example.image)
+        sample = Sample(key_hash, example.key, example.labels, shard.split, small)
+        statistics.samples.append(sample)
     return statistics
 
 

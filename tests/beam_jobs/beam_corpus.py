@@ -48,6 +48,20 @@ def make_folder(root: Path, classes: int = 3, per_class: int = 12) -> Path:
     return root
 
 
+def hostile_corpus(root: Path) -> Path:
+    """Class folders whose names try to break a page, and pairs of equal images in two of them."""
+    names = ["<script>window.broken = 1<", '"><img src=x onerror=window.broken=1>', "$\\frac{1$"]
+    names += ["猫", "قطة", "a_name_without_any_space_" * 8]
+    for label, name in enumerate(names):
+        for number in range(4):
+            path = root / name / f"image {number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # the second class has the images of the first
+            seed = 10 * (label if label != 1 else 0) + number
+            path.write_bytes(encoded(picture(seed, (90, 70 + 40 * number))))
+    return root
+
+
 def build(source: Path | str, output: Path | str, *arguments: str) -> None:
     """Run `build_dataset` in this process."""
     sources = ["--input", str(source), "--output", str(output)]

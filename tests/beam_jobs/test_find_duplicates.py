@@ -140,6 +140,7 @@ def test_against_another_dataset(datasets, tmp_path, capsys):
     assert {pair["first_dataset"] for pair in pairs} == {str(datasets / "second")}
     page = (tmp_path / "index.html").read_text()
     assert page.count("<img") == 20
+    assert "10 of 40 images (25.00%) look like an image of" in page
     assert "10 of 40 images (25.00%)" in capsys.readouterr().out
     # the list is what build_dataset takes
     build(datasets / "first_images", tmp_path / "clean", "--splits", "train:1",
@@ -158,3 +159,18 @@ def test_within_one_dataset_one_of_each_group_stays(tmp_path):
     group = {"class_0/image 0.jpg", "class_0/copy a.jpg", "class_0/copy b.jpg"}
     assert len(excluded) == 2
     assert set(excluded) < group
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "2 of 8 images (25.00%) look like another one" in page
+    assert page.count("same hash</strong>") == 3
+    # of three that look alike, one stays: the third pair is of the two that go
+    kept = (group - set(excluded)).pop()
+    assert page.count(f">kept: {kept}<") == 2
+    assert page.count(">left out, too: ") == 1
+
+
+def test_no_duplicates_is_a_result_too(tmp_path):
+    build(make_folder(tmp_path / "in", 1, 4), tmp_path / "d", "--splits", "train:1")
+    run("--input", str(tmp_path / "d"), "--output", str(tmp_path / "report"))
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "None of 4 images looks like another one" in page
+    assert (tmp_path / "report" / "exclude.txt").read_text() == ""
