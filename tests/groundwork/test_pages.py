@@ -132,6 +132,8 @@ def test_a_table_is_sorted_by_numbers_text_and_back(opened):
 def test_a_table_shows_its_first_rows_and_is_searched(opened):
     assert opened.texts(f"{CLASSES} .count") == ["10 of 14 rows"]
     assert len(column(opened, CLASSES, 1)) == 10
+    display = f"return [...document.querySelectorAll('{CLASSES} td')].map((cell) => "
+    assert set(opened.run(display + "getComputedStyle(cell).display)")) == {"table-cell"}
     search = (
         f"const field = document.querySelector('{CLASSES} input');"
         "field.value = arguments[0]; field.dispatchEvent(new Event('input'));"
