@@ -2,64 +2,74 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import keras
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 import vit_keras
+
+Floats = NDArray[np.floating]
 
 FILTERS = 28  # as in the paper's Figure 7
 
 
-def weight_figures(model: Any) -> dict[str, Figure]:
+def weight_figures(model: keras.Model) -> dict[str, Figure]:
     """Every picture of `model`'s weights that it allows, by name; none of another than a ViT."""
     figures: dict[str, Figure] = {}
     if not isinstance(model, vit_keras.VisionTransformer):
         return figures
     filters = vit_keras.embedding_filters(model, FILTERS)
-    if filters.shape[-1] == 3:  # a hybrid's filters lie over a feature map, which has no colours
+    if filters.shape[-1] == 3:  # a hybrid's filters lie over a feature map, which has no colors
         figures["embedding_filters"] = filters_figure(filters)
     if model.positions and model.position_embedding != "relative":
         figures["position_similarity"] = similarity_figure(vit_keras.position_similarity(model))
     return figures
 
 
-def distance_figure(distance: np.ndarray) -> Figure:
+def distance_figure(distance: Floats) -> Figure:
     """Mean attention distance `[blocks, heads]`, a point per head (Figure 7 right, Figure 11)."""
-    axes = _axes((6, 4))
-    for block, heads in enumerate(distance):
-        axes.scatter([block] * len(heads), heads, s=18, c=range(len(heads)), cmap="viridis")
+    figure, axes = _figure((6, 4))
+    blocks, heads = distance.shape
+    places = np.repeat(np.arange(blocks), heads)
+    axes.scatter(places, distance.ravel(), s=18, alpha=0.6, clip_on=False, label="one head")
+    axes.plot(distance.mean(axis=1), color="0.4", linewidth=1, label="mean of the heads")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(-0.5, blocks - 0.5)
     axes.set_xlabel("block")
     axes.set_ylabel("mean attention distance, pixels")
-    axes.set_ylim(bottom=0)
-    return axes.figure
+    axes.set_ylim(0, 1.08 * float(distance.max()))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
 
 
-def filters_figure(filters: np.ndarray) -> Figure:
-    """Principal components `[count, h, w, 3]` as colour patches (Figure 7 left)."""
+def filters_figure(filters: Floats) -> Figure:
+    """Principal components `[count, h, w, 3]` as color patches (Figure 7 left)."""
     scaled = filters / (2 * abs(filters).max(axis=(1, 2, 3), keepdims=True)) + 0.5
-    axes = _axes((7, 4))
+    figure, axes = _figure((7, 4))
     axes.imshow(_tiled(scaled, columns=7))
     axes.set_title("principal components of the patch embedding")
     axes.axis("off")
-    return axes.figure
+    return figure
 
 
-def similarity_figure(similarity: np.ndarray) -> Figure:
+def similarity_figure(similarity: Floats) -> Figure:
     """`[rows, columns, rows, columns]`: for each patch, the map of its similarity with all others
-    (Figure 7 centre)."""
+    (Figure 7 center)."""
     rows, columns = similarity.shape[:2]
-    axes = _axes((7, 7 * rows / columns))
+    figure, axes = _figure((7, 7 * rows / columns))
     tiles = similarity.reshape(rows * columns, rows, columns)
     drawn = axes.imshow(_tiled(tiles, columns), vmin=-1, vmax=1)
     axes.set_title("similarity of position embeddings")
     axes.axis("off")
-    axes.figure.colorbar(drawn, label="cosine similarity", shrink=0.7)
-    return axes.figure
+    figure.colorbar(drawn, label="cosine similarity", shrink=0.7)
+    return figure
 
 
-def _tiled(tiles: np.ndarray, columns: int) -> np.ndarray:
+def _tiled(tiles: Floats, columns: int) -> Floats:
     """Tiles `[count, h, w, ...]` in rows of `columns`, a blank line between them."""
     count, height, width = tiles.shape[:3]
     lines = -(-count // columns)
@@ -71,5 +81,6 @@ def _tiled(tiles: np.ndarray, columns: int) -> np.ndarray:
     return canvas
 
 
-def _axes(size: tuple[float, float]) -> Any:
-    return Figure(figsize=size, layout="constrained").subplots()
+def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.add_subplot()

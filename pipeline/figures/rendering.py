@@ -11,25 +11,35 @@ import matplotlib.axes
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter
+from numpy.typing import NDArray
 
 from groundwork import storage
 
 DPI = 120
 
 
-def rasterized(figure: Figure) -> np.ndarray:
+def rasterized(figure: Figure) -> NDArray[np.uint8]:
     """The pixels of a figure, uint8 `[height, width, 3]`."""
     canvas = FigureCanvasAgg(figure)
+    _draw_names_as_they_are(figure)
     with _any_script():
-        canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
+        canvas.draw()  # type: ignore[no-untyped-call]
+    pixels: NDArray[np.uint8] = np.asarray(
+        canvas.buffer_rgba()  # type: ignore[no-untyped-call]
+    )[..., :3]
+    return pixels
 
 
 def save(figure: Figure, path: Path) -> None:
     """Write `figure` as PNG, whole or not at all; the same figure gives the same bytes."""
     FigureCanvasAgg(figure)
+    _draw_names_as_they_are(figure)
     with _any_script(), storage.create(str(path)) as file:
-        figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+        figure.savefig(
+            file, format="png", dpi=DPI, metadata={"Software": None}, bbox_inches="tight"
+        )
 
 
 def without_overlap(axes: matplotlib.axes.Axes, places: Sequence[tuple[str, float, float]]) -> None:
@@ -41,10 +51,12 @@ def without_overlap(axes: matplotlib.axes.Axes, places: Sequence[tuple[str, floa
     figure = axes.figure
     assert isinstance(figure, Figure)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    _draw_names_as_they_are(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
     taken = [axes.transData.transform((x, y)) for _, x, y in places]
     boxes = [(x - 4, y - 4, x + 4, y + 4) for x, y in taken]
     frame = axes.get_window_extent()
+    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
     offsets = [
         (sign_x * reach, sign_y * reach * 0.8)
         for reach in (5, 12, 20, 30, 42)
@@ -65,7 +77,7 @@ def without_overlap(axes: matplotlib.axes.Axes, places: Sequence[tuple[str, floa
             text.set_position((dx, dy))
             text.set_horizontalalignment("left" if dx > 0 else "right" if dx < 0 else "center")
             text.set_verticalalignment("bottom" if dy > 0 else "top")
-            bounds = text.get_window_extent(canvas.get_renderer())
+            bounds = text.get_window_extent(renderer)
             box = (bounds.x0, bounds.y0, bounds.x1, bounds.y1)
             inside = frame.x0 <= box[0] and box[2] <= frame.x1
             inside = inside and frame.y0 <= box[1] and box[3] <= frame.y1
@@ -76,6 +88,20 @@ def without_overlap(axes: matplotlib.axes.Axes, places: Sequence[tuple[str, floa
 
 def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _draw_names_as_they_are(figure: Figure) -> None:
+    """Class names and paths are no mathematics, even if they hold dollars; powers of ten are."""
+    powers = {
+        id(label)
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        if axis.get_scale() == "log" and not isinstance(axis.get_major_formatter(), FixedFormatter)
+        for label in axis.get_ticklabels(which="both")
+    }
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and id(text) not in powers:
+            text.set_parse_math(False)
 
 
 @contextlib.contextmanager
