@@ -7,6 +7,7 @@ comes on top of what they say.
 from __future__ import annotations
 
 import copy
+import itertools
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,16 @@ def recipe_names() -> list[str]:
 
 
 def list_recipes() -> str:
-    """Each shipped recipe's name and the first line of its comment."""
+    """Each shipped recipe's name and the first paragraph of its comment, a recipe a line."""
     names = recipe_names()
     width = max(map(len, names))
-    lines = []
-    for name in names:
-        first = (recipe_folder() / f"{name}{SUFFIX}").read_text(encoding="utf-8").partition("\n")[0]
-        lines.append(f"{name:<{width}}  {first.lstrip('# ')}")
-    return "\n".join(lines)
+    return "\n".join(f"{name:<{width}}  {_first_paragraph(name)}" for name in names)
+
+
+def _first_paragraph(name: str) -> str:
+    lines = (recipe_folder() / f"{name}{SUFFIX}").read_text(encoding="utf-8").splitlines()
+    comment = (line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+    return " ".join(itertools.takewhile(bool, comment))
 
 
 def find_recipe(name: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from beam_jobs.engines.engine_options import EngineOptions
 
@@ -11,6 +11,18 @@ from beam_jobs.engines.engine_options import EngineOptions
 @dataclass(kw_only=True)
 class CorpusOptions(EngineOptions):
     """Turn folders of images into a dataset folder for training."""
+
+    COMMON: ClassVar[tuple[str, ...]] = (
+        "input",
+        "output",
+        "splits",
+        "max_rejected",
+        "max_size",
+        "class_names",
+        "exclude",
+        "runner",
+        "workers",
+    )
 
     input: list[str]
     """Where the images are, several times and mixed: a folder with CLASS/any/depth/image.jpg; a tar

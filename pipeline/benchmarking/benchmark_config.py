@@ -1,6 +1,7 @@
 """Options of `python -m pipeline.benchmark`. Nothing here imports TensorFlow."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from groundwork.errors import UserError
 from pipeline.recipe.run_config import PretrainConfig
@@ -9,6 +10,18 @@ from pipeline.recipe.run_config import PretrainConfig
 @dataclass
 class TrainingBenchmarkConfig(PretrainConfig):
     """Measure the training job that the other options, or a recipe, describe. Writes nothing."""
+
+    COMMON: ClassVar[tuple[str, ...]] = (
+        "seconds",
+        "json",
+        "num_classes",
+        "data.source",
+        "model.variant",
+        "data.image_size",
+        "batch_size",
+        "strategy",
+        "precision",
+    )
 
     seconds: float = 10.0
     """Time to measure each thing for, after warming up."""

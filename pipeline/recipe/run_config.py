@@ -4,6 +4,7 @@ Nothing here imports TensorFlow: help, `--print_config` and argument errors answ
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from pipeline.data.data_config import DataConfig
 from pipeline.devices.device_options import DeviceOptions
@@ -32,6 +33,23 @@ class TransferJob:
 @dataclass(kw_only=True)
 class PretrainConfig(StepConfig, LoopOptions, DeviceOptions):
     """Pre-train a Vision Transformer; then export it and evaluate its transfer."""
+
+    COMMON: ClassVar[tuple[str, ...]] = (
+        "data.source",
+        "workdir",
+        "model.variant",
+        "data.image_size",
+        "steps",
+        "epochs",
+        "batch_size",
+        "accumulate",
+        "optim.peak_lr",
+        "optim.weight_decay",
+        "data.augment_preset",
+        "init_from",
+        "strategy",
+        "precision",
+    )
 
     data: DataConfig
     workdir: str

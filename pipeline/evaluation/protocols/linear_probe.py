@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from groundwork.progress import Progress
 from pipeline.evaluation.features.feature_set import FeatureSet, TaskFeatures
 from pipeline.evaluation.protocols.checks import check_positive
 from pipeline.evaluation.protocols.protocol import Outcome, judge
 from pipeline.evaluation.protocols.scores import accuracy
-from pipeline.process.progress import Progress
 
 if TYPE_CHECKING:  # scikit-learn is imported late, so that --help is quick
     from sklearn.linear_model import LogisticRegression

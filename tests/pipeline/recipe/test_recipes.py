@@ -8,9 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
-from dataset_folders import REPOSITORY
+import yaml
 
 from groundwork import command_line
+from groundwork.errors import UserError
+from groundwork.recipes import recipe_folder, recipe_names
+from pipeline.evaluation.transfer.check_transfer_config import check_transfer_config
+from pipeline.evaluation.transfer.transfer_config import TransferConfig
 from pipeline.recipe.check_run_config import check_run_config
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.run.run_stages import run
@@ -19,10 +23,10 @@ from vit_keras.bit_resnet import BiTResNet
 from vit_keras.create import MODELS
 from vit_keras.variants import parse_variant
 
-CONFIGS = REPOSITORY / "configs"
-RECIPES = sorted(
-    path for path in CONFIGS.rglob("*.yaml") if "python -m pipeline.pretrain" in path.read_text()
-)
+CONFIGS = recipe_folder()
+PATHS = [CONFIGS / f"{recipe}.yaml" for recipe in recipe_names()]
+RECIPES = [path for path in PATHS if "python -m pipeline.pretrain" in path.read_text()]
+TRANSFERS = [path for path in PATHS if "python -m pipeline.transfer" in path.read_text()]
 PUBLISHED = [path for path in RECIPES if path.parent != CONFIGS]
 
 # Classes and training images. JFT-300M's are given in round numbers (ViT paper, section 4.1).
@@ -120,7 +124,7 @@ def test_recipe_is_valid_and_begins_with_command_and_hardware(path):
     head = [line for line in path.read_text().splitlines() if line.startswith("#")]
     (command,) = (line for line in head if "python -m pipeline.pretrain" in line)
     if "--config" in command:
-        assert f"--config configs/{name(path)}.yaml" in command
+        assert f"--config {name(path)}" in command
     assert any(line.startswith("# Hardware:") for line in head)
     assert any(line.startswith(("# Expect:", "# Result:")) for line in head)
 
@@ -141,3 +145,39 @@ def test_plain_s16_has_the_published_number_of_steps(epochs, steps):
     """Epochs are counted over all of ImageNet's 1,281,167 training images."""
     recipe = load(CONFIGS / "imagenet1k" / f"s16_plain_{epochs}ep.yaml")
     assert recipe.steps == steps == round(epochs * 1_281_167 / recipe.batch_size)
+
+
+@pytest.mark.parametrize("path", TRANSFERS, ids=name)
+def test_transfer_recipe_is_valid_and_begins_with_command_and_hardware(path):
+    arguments = ["--config", name(path), "--model", "MODEL"]
+    check_transfer_config(command_line.parse(TransferConfig, arguments, prog="transfer"))
+    text = path.read_text()
+    assert f"python -m pipeline.transfer --config {name(path)} --model MODEL" in text
+    assert "# Hardware:" in text and "# Expect:" in text
+
+
+def test_every_file_is_a_recipe_or_is_extended_by_one():
+    extended = {
+        path.parent / yaml.safe_load(path.read_text()).get("extends", "")
+        for path in CONFIGS.rglob("*.yaml")
+    }
+    assert set(CONFIGS.rglob("_*.yaml")) <= extended
+
+
+def test_list_shows_each_recipe_on_a_line(capsys):
+    with pytest.raises(SystemExit):
+        command_line.parse(PretrainConfig, ["--config", "list"], prog="pretrain")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == recipe_names()
+    assert "Table 3" in next(line for line in lines if line.startswith("imagenet1k/b16_paper"))
+
+
+def test_a_recipe_extends_another_and_the_command_line_wins(tmp_path):
+    (tmp_path / "base.yaml").write_text("workdir: w\ndata: {source: d, flip: false}\nsteps: 5\n")
+    (tmp_path / "own.yaml").write_text("extends: base.yaml\ndata: {image_size: 48}\n")
+    arguments = ["--config", str(tmp_path / "own.yaml"), "--steps", "7"]
+    recipe = command_line.parse(PretrainConfig, arguments, prog="pretrain")
+    assert (recipe.data.flip, recipe.data.image_size, recipe.steps) == (False, 48, 7)
+    (tmp_path / "own.yaml").write_text("extends: nowhere.yaml\n")
+    with pytest.raises(UserError, match=r"own.yaml: it extends nowhere.yaml, which is not there"):
+        command_line.parse(PretrainConfig, arguments, prog="pretrain")
