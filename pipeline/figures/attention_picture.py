@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import vit_keras
-from pipeline.figures.rendering import save
+from pipeline.figures.rendering import fitting, save
 
 ENLARGED_SIDE = 160
 """Shown size of small images, in pixels."""
@@ -73,16 +73,14 @@ def draw_attention(
         shown = _enlarge(np.uint8(np.round((image + 1) * 127.5)))
         patch = shown.shape[0] / rollout.shape[0]
         axes[0, column].imshow(shown)
-        axes[0, column].set_title("\n".join(map(_fitting, title.splitlines())), fontsize=8)
+        axes[0, column].set_title(
+            "\n".join(fitting(line, LINE_LENGTH) for line in title.splitlines()), fontsize=8
+        )
         axes[1, column].imshow(attention_overlay(shown, rollout, patch))
         axes[2, column].imshow(rollout, cmap="inferno")
     for one in axes.flat:
         one.axis("off")
     save(figure, path)
-
-
-def _fitting(line: str) -> str:
-    return line if len(line) <= LINE_LENGTH else line[: LINE_LENGTH - 1] + "…"
 
 
 def _enlarge(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -10,9 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.figures.rendering import save
+from pipeline.figures.rendering import fitting, save
 
 READABLE_CLASSES = 60
+NAME_LENGTH = 24
+"""Characters of a class name beside a confusion matrix: longer ones would take its place."""
 
 
 class MeanAndDeviation(Protocol):
@@ -68,8 +70,9 @@ def confusion_figure(confusion: NDArray[Any], names: Sequence[str]) -> Figure:
     axes = figure.subplots()
     drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if readable:
-        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
-        axes.set_yticks(range(len(names)), names, fontsize=8)
+        shown = [fitting(name, NAME_LENGTH) for name in names]
+        axes.set_xticks(range(len(names)), shown, rotation=90, fontsize=8)
+        axes.set_yticks(range(len(names)), shown, fontsize=8)
     axes.set_xlabel("predicted")
     axes.set_ylabel("label")
     figure.colorbar(drawn, shrink=0.6, label="share of the label's images")

@@ -91,7 +91,7 @@ def _cards(config: StudyConfig, results: Sequence[MemberResult]) -> Cards:
             Card("Finished", f"{len(results)} of {len(config.members)}", "members"),
             Card("Families", f"{len(families)}", ", ".join(families)),
             Card("FLOPs", f"{sum(one.flops for one in results):.2e}", "pre-training of all"),
-            Card("Device-hours", f"{sum(one.device_hours for one in results):.3g}", "measured"),
+            Card("Device-hours", f"{sum(one.device_hours for one in results):,.1f}", "measured"),
         ]
     )
 
@@ -136,7 +136,7 @@ def _members(results: Sequence[MemberResult], names: Sequence[str]) -> Table:
         Column("parameters, M", ".2f"),
         Column("steps"),
         Column("FLOPs", ".2e"),
-        Column("device-hours", ".3g"),
+        Column("device-hours", ",.2f"),
         Column("TFLOP/s", ".3g"),
     ]
     return Table([*heads, *(f"{name}, %" for name in columns), *mean], rows)

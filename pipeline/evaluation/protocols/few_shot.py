@@ -46,7 +46,7 @@ class FewShot:
     """Images of each class to learn from."""
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     """Draws of the images; mean and deviation are over these."""
-    l2: list[float] = field(default_factory=lambda: [4.0**power for power in range(-2, 9)])
+    l2: list[float] = field(default_factory=lambda: [4.0**power for power in range(-5, 9)])
     """Strength of the ridge penalty. Of several, each number of shots takes the best on the
     validation part, and a second row has the paper's 1024; 1024 alone is the paper's protocol."""
 

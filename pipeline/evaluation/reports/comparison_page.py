@@ -50,20 +50,25 @@ def _headline(comparison: Comparison) -> str:
     if not shared:
         return "No protocol is common to all reports"
     protocol = shared[-1]
-    best = max(comparison.reports, key=lambda report: report.result.protocols[protocol].last.mean)
+    best = max(comparison.reports, key=lambda report: _last(report, protocol))
     result = best.result.protocols[protocol]
     text = f"{best.folder} is best: {percent(result.last)} % by {result.named_setting()}"
-    position = list(comparison.reports).index(best)
-    first = comparison.reports[0].folder
-    if position == 0:
+    first, *others = comparison.reports
+    if not others:
         return text
-    for one in comparison.differences[position - 1] or ():
+    # Differences are from the first report: where that is best, the runner-up's, turned round.
+    rival = first if best is not first else max(others, key=lambda one: _last(one, protocol))
+    of = others.index(best if best is not first else rival)
+    for one in comparison.differences[of] or ():
         if one.protocol == protocol:
-            p = shown_p(one.difference.p_value)
-            points = f"{100 * one.difference.mean:+.1f} points from {first}"
+            points = f"{abs(100 * one.difference.mean):.1f} points above {rival.folder}"
             chance = "" if one.difference.is_significant else ", within chance"
-            return f"{text}, {points} ({p}{chance})"
+            return f"{text}, {points} ({shown_p(one.difference.p_value)}{chance})"
     return text
+
+
+def _last(report: Report, protocol: str) -> float:
+    return report.result.protocols[protocol].last.mean
 
 
 def _differences(comparison: Comparison) -> Table:
@@ -106,10 +111,11 @@ def _protocol(reports: Sequence[Report], name: str) -> list[Part]:
     for report in reports:
         scores = report.result.protocols[name].columns(MODEL)
         rows.append([report.folder, *(_cell(scores.get(setting)) for setting in settings)])
-    parts: list[Part] = [
-        Bars(bars, title=f"{reports[0].result.protocols[name].named_setting()}, %")
-    ]
-    return [*parts, Table(["report", *settings], rows, caption="Accuracy, %.")]
+    title = f"{reports[0].result.protocols[name].named_setting()}, %"
+    parts: list[Part] = [Bars(bars, title=title, full=1)]
+    if len(settings) > 1:
+        parts.append(Table(["report", *settings], rows, caption="Accuracy, %."))
+    return parts
 
 
 def _cell(score: Score | ExtraScore | None) -> Number | None:

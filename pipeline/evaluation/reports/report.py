@@ -109,7 +109,9 @@ def _contrasts(outcomes: Outcomes) -> list[Contrast]:
         for learner, outcome in by_learner.items():
             if learner != MODEL:
                 found = paired_difference(ours.labels, outcome.predictions, ours.predictions)
-                contrasts.append(Contrast(protocol, learner, found.mean, found.p_value))
+                contrasts.append(
+                    Contrast(protocol, learner, found.mean, found.p_value, found.is_significant)
+                )
     return contrasts
 
 

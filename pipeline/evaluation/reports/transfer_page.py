@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from groundwork.pages import (
@@ -24,12 +24,14 @@ from groundwork.pages import (
     Table,
     Text,
 )
+from groundwork.pages.page import Tone
 from pipeline.evaluation.protocols.scores import ExtraScore, Score
 from pipeline.evaluation.reports.score_table import chosen_rows, percent, shown_name
 from pipeline.evaluation.reports.significance import interval, shown_p
 from pipeline.evaluation.reports.transfer_result import (
     MODEL,
     Analysis,
+    Contrast,
     ProtocolResult,
     TransferResult,
 )
@@ -41,6 +43,7 @@ CAPTIONS = {
     "attention": "Test images with the model's attention rollout; an arrow tells a mistake",
     "errors": "Mistakes with the model's attention rollout",
 }
+INTERVALS = "Lines are 95 % intervals over test images and seeds."
 BIG_CLASS_TABLE = 20
 
 
@@ -62,7 +65,7 @@ def transfer_page(
     assert found is not None
     of = f"Of {result.protocols[found.protocol].named_setting()}, first seed."
     figures = {name: _figure(name, path) for name, path in pictures.items()}
-    sections = [Section("Accuracy", _accuracy(result, figures), lead=_accuracy_lead(result))]
+    sections = [Section("Accuracy", _accuracy(result, figures), lead=INTERVALS)]
     sections.append(Section("Classes", _classes(found, figures), lead=of))
     if mistakes is not None:
         sections.append(Section("Mistakes", [mistakes], lead=of))
@@ -112,15 +115,26 @@ def _accuracy_card(protocol: ProtocolResult, test_examples: int) -> Card:
     )
 
 
-def _accuracy_lead(result: TransferResult) -> str:
-    contrasts = result.analysis.contrasts if result.analysis else []
-    tests = [
-        f"{one.protocol} against {shown_name(one.baseline)} {100 * one.difference:+.1f} points "
-        f"({shown_p(one.p_value)})"
-        for one in contrasts
-    ]
-    tested = f" Exact tests on the same images: {'; '.join(tests)}." if tests else ""
-    return f"Lines are 95 % intervals over test images and seeds.{tested}"
+def _contrasts(result: TransferResult, contrasts: Sequence[Contrast]) -> Table:
+    return Table(
+        ["the model against", "by", "points", "p"],
+        [
+            [
+                shown_name(one.baseline),
+                result.protocols[one.protocol].named_setting(),
+                Number(one.difference, f"{100 * one.difference:+.1f}", _tone(one)),
+                Number(one.p_value, shown_p(one.p_value)),
+            ]
+            for one in reversed(contrasts)
+        ],
+        caption="Exact tests on the same test images; colored where chance does not explain it.",
+    )
+
+
+def _tone(contrast: Contrast) -> Tone:
+    if not contrast.is_significant:
+        return "neutral"
+    return "good" if contrast.difference > 0 else "bad"
 
 
 def _accuracy(result: TransferResult, figures: Mapping[str, Figure]) -> list[Part]:
@@ -132,6 +146,8 @@ def _accuracy(result: TransferResult, figures: Mapping[str, Figure]) -> list[Par
         parts.append(Bars(bars, title=f"{protocol.named_setting()}, %", full=1))
         if len(protocol.columns(MODEL)) > 1:
             parts.append(_score_table(protocol))
+    if result.analysis and result.analysis.contrasts:
+        parts.append(_contrasts(result, result.analysis.contrasts))
     if "accuracy_by_shots" in figures:
         parts.append(figures["accuracy_by_shots"])
     chosen = chosen_rows(list(result.protocols.values()))

@@ -140,6 +140,8 @@ class Contrast:
     """Accuracy of the model less that of the baseline, the mean over the seeds."""
     p_value: float
     """Of the exact test (McNemar's, with one seed) that neither is right more often."""
+    is_significant: bool
+    """Whether neither the choice of the images nor that of the seeds explains it, at 95 %."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.evaluation.reports.score_table import shown_name
-from pipeline.evaluation.reports.significance import SIGNIFICANT, shown_p
 from pipeline.evaluation.reports.transfer_result import Contrast, ProtocolResult
 
 
@@ -30,11 +29,11 @@ def verdict(
         return f"{text}."
     found = " and ".join(_against(one) for one in contrasts if one.protocol == compared)
     if compared == best:
-        return f"{text}, {found}."
+        return f"{text}, which is {found}."
     other = protocols[compared]
     return (
         f"{text}. On frozen features, {other.named_setting()} reaches {100 * other.last.mean:.1f} "
-        f"%, {found}."
+        f"%, which is {found}."
     )
 
 
@@ -42,6 +41,6 @@ def _against(contrast: Contrast) -> str:
     name = {"untrained": "the untrained model"}.get(contrast.baseline)
     name = name or shown_name(contrast.baseline)
     points = 100 * contrast.difference
-    if contrast.p_value >= SIGNIFICANT:
-        return f"no different from {name} ({points:+.1f} points, {shown_p(contrast.p_value)})"
+    if not contrast.is_significant:
+        return f"not distinguishable from {name}"
     return f"{abs(points):.1f} points {'above' if points > 0 else 'below'} {name}"

@@ -65,8 +65,10 @@ def test_the_page_says_who_is_best_and_by_how_much(reports, tmp_path):
     compare.main([*reports.values(), "--output", str(page)])
     text = page.read_text()
     assert f"{reports['better']} is best: 90.0 % by Few-shot (images per class: 10)" in text
-    assert f"+10.0 points from {reports['first']} (p &lt; 0.0001)" in text
+    assert f"10.0 points above {reports['first']} (p &lt; 0.0001)" in text
     assert "other test images" in text
+    compare.main([reports["better"], reports["first"], reports["same"], "--output", str(page)])
+    assert f"10.0 points above {reports['first']} (p &lt; 0.0001)" in page.read_text()
 
 
 def test_interval_covers_test_images_and_seeds():

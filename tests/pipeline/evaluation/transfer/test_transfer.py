@@ -66,7 +66,7 @@ def test_report_has_verdict_table_pictures_and_events(report):
     ten_shots = result.protocols["few_shot"].scores["raw_pixels"]["10"]
     assert f"{100 * ten_shots.mean:.1f} ± {100 * ten_shots.std:.1f}" in text
     assert "untrained model" in text and "model, the paper's L2 of 1024" in text
-    assert "of 60 test images are right, " in text
+    assert "of 60 test images are right, which is " in text
     assert "raw pixels" in result.verdict and "the untrained model" in result.verdict
     page = (output / "report.html").read_text()
     pictures = ["accuracy_by_shots", "confusion", "calibration", "attention", "errors"]
