@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from dataset_folders import encode, write_dataset_folder
 from exported_models import export_tiny_vit, tiny_vit
+from finished_runs import make_workdir
 
 import vit_keras
 from groundwork.errors import TrainingDiverged, UserError
@@ -237,8 +238,6 @@ def test_starts_from_a_file_of_weights(inputs, form):
 
 
 def test_starts_from_a_workdir(tmp_path):
-    from test_export import make_workdir
-
     state = make_workdir(tmp_path / "run")
     evaluated = open_evaluated_model(str(tmp_path / "run"))
     images = np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 3)).astype(np.float32)
