@@ -16,7 +16,7 @@ import yaml
 from groundwork import command_line, storage
 from groundwork.errors import UserError
 from groundwork.recipes import merge
-from pipeline.evaluation.reports.transfer_result import FILE_NAME
+from pipeline.evaluation.reports.transfer_result import read_result
 from pipeline.evaluation.transfer.check_transfer_config import check_transfer_config
 from pipeline.evaluation.transfer.transfer_config import TransferConfig
 from pipeline.recipe.check_run_config import check_run_config
@@ -63,8 +63,12 @@ class MemberFolder:
         return self.path / "transfer" / f"{dataset.name}.yaml"
 
     def is_evaluated(self, dataset: Downstream) -> bool:
-        """Whether the transfer report on `dataset` is finished."""
-        return (self.report(dataset) / FILE_NAME).exists()
+        """Whether the transfer report on `dataset` is finished, and of this version."""
+        try:
+            read_result(str(self.report(dataset)))
+        except UserError:
+            return False
+        return True
 
     def remove(self) -> None:
         """Delete all of it."""

@@ -31,19 +31,19 @@ def check_transfer_config(config: TransferConfig) -> None:
         raise UserError(f"attention_images is {config.attention_images}: give 0 or more")
 
 
-def check_output(output: Path) -> None:
-    """Make the folder of a report, and see that it can be written to, before hours of work.
+def check_folder(folder: Path, option: str) -> None:
+    """Make a folder, and see that it can be written to, before hours of work.
 
     Raises:
-        UserError: it cannot.
+        UserError: it cannot; names the option.
     """
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise UserError(
-            f"output {output} cannot be written ({one_line(error)}): name another --output"
+            f"{option} {folder} cannot be written ({one_line(error)}): name another --{option}"
         ) from error
 
 

@@ -31,7 +31,7 @@ from pipeline.evaluation.reports.transfer_result import (
     TransferResult,
 )
 from pipeline.evaluation.tasks.task import Task, open_dataset_task
-from pipeline.evaluation.transfer.check_transfer_config import check_output, check_transfer_config
+from pipeline.evaluation.transfer.check_transfer_config import check_folder, check_transfer_config
 from pipeline.evaluation.transfer.frozen_features import frozen_features
 from pipeline.evaluation.transfer.transfer_config import TransferConfig
 from pipeline.evaluation.transfer.vtab_suite import SuiteResult, run_suite
@@ -55,7 +55,9 @@ def run_transfer(config: TransferConfig) -> TransferResult | SuiteResult:
     check_transfer_config(config)
     evaluated = open_evaluated_model(config.model)
     output = Path(config.output)
-    check_output(output)
+    check_folder(output, "output")
+    if config.cache:
+        check_folder(Path(config.cache), "cache")
     strategy = None
     if "fine_tune" in config.protocols:
         strategy = one_process_strategy(config.fine_tune.strategy)

@@ -180,6 +180,23 @@ def test_what_is_finished_is_kept_and_members_are_added(study, commands):
     assert len(stored(study)["members"]) == 3
 
 
+def test_a_report_of_another_version_is_written_again(study, commands):
+    run_study(study)
+    commands.ran.clear()
+    report = Path(study.output, "members/large/transfer/shapes/result.json")
+    report.write_text('{"few_shot": {"model": {}}}')
+    run_study(study)
+    assert commands.ran == [("transfer", "large")]
+
+
+def test_an_output_that_cannot_be_written_is_named(study, commands, tmp_path):
+    (tmp_path / "file").touch()
+    study.output = str(tmp_path / "file" / "study")
+    with pytest.raises(UserError, match=r"output .*file/study cannot be written"):
+        run_study(study)
+    assert not commands.ran
+
+
 def test_machines_share_the_members_and_each_draws_what_is_there(study, commands):
     study.member = "1/2"
     run_study(study)

@@ -219,6 +219,8 @@ def test_an_output_that_cannot_be_written_is_found_before_the_work(inputs, tmp_p
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"output .*file/report cannot be written .*another --out"):
         run_transfer(config(inputs, tmp_path / "file" / "report"))
+    with pytest.raises(UserError, match=r"cache .*file/cache cannot be written .*another --cache"):
+        run_transfer(config(inputs, tmp_path / "r", cache=str(tmp_path / "file" / "cache")))
 
 
 def test_command_line_reaches_the_options(monkeypatch):
