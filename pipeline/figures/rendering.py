@@ -12,7 +12,6 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter
 from matplotlib.transforms import BboxBase
 from numpy.typing import NDArray
 
@@ -24,7 +23,7 @@ DPI = 120
 def rasterized(figure: Figure) -> NDArray[np.uint8]:
     """The pixels of a figure, uint8 `[height, width, 3]`."""
     canvas = FigureCanvasAgg(figure)
-    _draw_names_as_they_are(figure)
+    _names_as_they_are(figure)
     with _any_script():
         canvas.draw()  # type: ignore[no-untyped-call]
     pixels: NDArray[np.uint8] = np.asarray(
@@ -36,7 +35,7 @@ def rasterized(figure: Figure) -> NDArray[np.uint8]:
 def save(figure: Figure, path: Path) -> None:
     """Write `figure` as PNG, whole or not at all; the same figure gives the same bytes."""
     FigureCanvasAgg(figure)
-    _draw_names_as_they_are(figure)
+    _names_as_they_are(figure)
     with _any_script(), storage.create(str(path)) as file:
         figure.savefig(
             file, format="png", dpi=DPI, metadata={"Software": None}, bbox_inches="tight"
@@ -58,7 +57,7 @@ def without_overlap(axes: matplotlib.axes.Axes, places: Sequence[tuple[str, floa
     figure = axes.figure
     assert isinstance(figure, Figure)
     canvas = FigureCanvasAgg(figure)
-    _draw_names_as_they_are(figure)
+    _names_as_they_are(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
     taken = [axes.transData.transform((x, y)) for _, x, y in places]
     boxes = [(x - 4, y - 4, x + 4, y + 4) for x, y in taken]
@@ -80,6 +79,7 @@ def without_overlap(axes: matplotlib.axes.Axes, places: Sequence[tuple[str, floa
             fontsize=7,
             color="0.3",
             annotation_clip=False,
+            parse_math=False,
             arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.5},
         )
         for dx, dy in offsets:
@@ -104,17 +104,14 @@ def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _draw_names_as_they_are(figure: Figure) -> None:
-    """Class names and paths are no mathematics, even if they hold dollars; powers of ten are."""
-    powers = {
-        id(label)
-        for axes in figure.axes
-        for axis in (axes.xaxis, axes.yaxis)
-        if axis.get_scale() == "log" and not isinstance(axis.get_major_formatter(), FixedFormatter)
-        for label in axis.get_ticklabels(which="both")
-    }
+def _names_as_they_are(figure: Figure) -> None:
+    """Have matplotlib draw `$` as it stands: a class name that holds one is no formula.
+
+    The numbers that matplotlib itself writes on logarithmic axes are, and stay so.
+    """
     for text in figure.findobj(Text):
-        if isinstance(text, Text) and id(text) not in powers:
+        assert isinstance(text, Text)
+        if "$" in text.get_text() and not text.get_text().startswith(r"$\mathdefault{"):
             text.set_parse_math(False)
 
 

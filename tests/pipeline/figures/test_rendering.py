@@ -74,3 +74,21 @@ def test_no_blank_gap_above_the_confusion_matrix(tmp_path):
     pixels = np.asarray(PIL.Image.open(tmp_path / "c").convert("L"))
     inked = np.flatnonzero((pixels < 250).any(axis=1))
     assert inked[0] < 0.06 * len(pixels)
+
+
+def test_a_class_name_with_dollars_is_no_formula(tmp_path):
+    """Matplotlib would refuse the first as a wrong formula, and hide the dollars of the others."""
+    figure = confusion_figure(np.eye(3, dtype=np.int64), [r"$\frac{1$", "$5$", "a $"])
+    rasterized(figure)
+    figure.suptitle("cost in $, in $")
+    save(figure, tmp_path / "names.png")
+
+
+def test_the_powers_on_a_logarithmic_axis_stay_formulas():
+    figure = Figure()
+    axes = figure.add_subplot()
+    axes.plot([1, 1000], [1, 2])
+    axes.set_xscale("log")
+    for _ in range(2):
+        rasterized(figure)
+    assert all(label.get_parse_math() for label in axes.get_xticklabels())
