@@ -11,13 +11,13 @@ from typing import Any
 
 import apache_beam as beam
 
-from beam_jobs.corpus import class_names, exclude, sources, splits
+from beam_jobs.corpus import class_names, exclude, sources, splits, unpacked
 from beam_jobs.corpus.corpus_options import CorpusOptions
 from beam_jobs.corpus.corpus_shards import DATASET, WriteShard
-from beam_jobs.corpus.entries import Entry, pack, unpack
+from beam_jobs.corpus.entries import Entry, pack, text, unpack
 from beam_jobs.corpus.listing import ListUnit
 from beam_jobs.corpus.plan import PLAN, MakePlan, Plan
-from beam_jobs.corpus.sources import Unit
+from beam_jobs.corpus.sources import Reading, Unit
 from groundwork import storage
 from beam_jobs.dataset import dataset_folder, shards, summary
 from beam_jobs.dataset.dataset_folder import Job
@@ -46,7 +46,10 @@ def run(options: CorpusOptions) -> None:
     classes = class_names.read(options.class_names) if options.class_names else {}
     job = _job(options, classes)
     folder = options.output
-    units = [unit for spec in options.input for unit in sources.units(spec)]
+    by_folder = options.splits == splits.FOLDERS
+    units = [
+        unit for spec in options.input for unit in sources.units(spec, split_folders=by_folder)
+    ]
     if options.check:
         engine.run(_Steps(options, job, classes, units).all, options)
         return
@@ -57,27 +60,44 @@ def run(options: CorpusOptions) -> None:
         elif dataset_folder.is_complete(folder):
             print(f"{folder} is complete already; delete it to write it again")
             return
-        print(f"build_dataset: {', '.join(options.input)} to {folder}, {options.describe()}")
+        print(f"build_dataset: {_inputs(options)} to {text(folder)}, {options.describe()}")
         storage.delete(storage.join(folder, PLAN))  # the input may have changed since
         _run_steps(_Steps(options, job, classes, units))
-        if not storage.exists(storage.join(folder, PLAN)):
-            raise JobError(f"no images under {', '.join(options.input)}")
-        plan = Plan.read(folder)
+        plan = _plan(options)
         manifests = _manifests(folder, job, plan)
         _check_rejected(manifests, options.max_rejected, folder)
+        unpacked.remove(folder)
         dataset_folder.complete(
             folder,
             job,
             manifests,
             class_names=plan.labels,
             multi_label=options.multi_label,
-            description=f"Images of {len(plan.labels)} classes from {', '.join(options.input)}.",
+            description=f"Images of {len(plan.labels)} classes from {_inputs(options)}.",
         )
-    summary.show(folder, manifests, len(plan.labels), time.monotonic() - started)
+    seconds = time.monotonic() - started
+    summary.show(folder, manifests, len(plan.labels), seconds, plan.passed_over)
+
+
+def _inputs(options: CorpusOptions) -> str:
+    return ", ".join(map(text, options.input))
+
+
+def _plan(options: CorpusOptions) -> Plan:
+    inputs = _inputs(options)
+    if not storage.exists(storage.join(options.output, PLAN)):
+        raise JobError(f"no images under {inputs}")
+    plan = Plan.read(options.output)
+    if not plan.images:
+        raise JobError(
+            f"no images under {inputs}; files passed over: {summary.counted(plan.passed_over)}"
+        )
+    return plan
 
 
 def _job(options: CorpusOptions, classes: dict[str, str]) -> Job:
     decisive: dict[str, Any] = {name: getattr(options, name) for name in _DECISIVE}
+    decisive["input"] = [text(spec) for spec in options.input]
     decisive["class_names"] = classes or None
     if options.exclude is not None:
         digest = hashlib.sha256("\n".join(sorted(exclude.read(options.exclude))).encode())
@@ -105,8 +125,12 @@ class _Steps:
                 ListUnit(
                     self.classes,
                     self.options.exclude,
+                    Reading(
+                        self.options.output,
+                        label_from_archive=self.options.label_from == "archive",
+                        split_folders=self.options.splits == splits.FOLDERS,
+                    ),
                     multi_label=self.options.multi_label,
-                    label_from_archive=self.options.label_from == "archive",
                 )
             )
         )
@@ -203,13 +227,15 @@ def _manifests(folder: str, job: Job, plan: Plan) -> list[Manifest]:
 
 
 def _check_rejected(manifests: list[Manifest], allowed: float, folder: str) -> None:
-    rejected = sum(len(manifest.rejected) for manifest in manifests)
+    rejected = summary.reasons(manifests).total()
     read = rejected + sum(manifest.records for manifest in manifests)
     if rejected <= allowed * read and rejected < read:
         return
     dataset_folder.write_rejected(folder, manifests)
-    reasons = summary.reasons(manifests).most_common(_MAIN_REASONS)
-    why = ", ".join(f"{count:,} × {reason}" for reason, count in reasons)
+    why = summary.counted(dict(summary.reasons(manifests).most_common(_MAIN_REASONS)))
+    archives = [r["key"] for m in manifests for r in m.rejected if "images" in r]
+    if archives:
+        why += f", damaged: {', '.join(archives[:_MAIN_REASONS])}"
     share = math.ceil(1000 * rejected / read) / 1000
     remedy = (
         f"mend them, or accept them with --max_rejected {share:g}" if share < 1 else "mend them"

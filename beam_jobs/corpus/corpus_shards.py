@@ -12,7 +12,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from beam_jobs.corpus import splits
+from beam_jobs.corpus import splits, unpacked, zip_source
 from beam_jobs.corpus.entries import Entry, fingerprint, unpack
 from beam_jobs.corpus.plan import Plan
 from groundwork import storage
@@ -78,7 +78,7 @@ class WriteShard(beam.DoFn):
         shard = Shard(DATASET, split, index, plan.shards[split])
         numbers = {label: number for number, label in enumerate(plan.labels)}
         entries = sorted(unsorted, key=lambda entry: (splits.key_hash(entry.key), entry))
-        made_from = fingerprint(self._job_fingerprint, plan.labels, entries)
+        made_from = fingerprint(self._job_fingerprint, numbers, entries)
         done = shards.read_manifest(self._folder, shard)
         again = self._retry_rejected and done is not None and done.rejected
         if done is not None and done.fingerprint == made_from and not again:
@@ -107,7 +107,7 @@ class WriteShard(beam.DoFn):
         counters: Counter[str],
         rejected: list[dict[str, Any]],
     ) -> Iterator[Example]:
-        with _Reader() as reader:
+        with _Reader(self._folder) as reader:
             for key, entry in self._unique(entries, rejected):
                 try:
                     data = reader.read(entry)
@@ -154,7 +154,8 @@ class WriteShard(beam.DoFn):
 class _Reader:
     """Reads images; keeps the last file open, since a tar holds many."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
         self._path: bytes | None = None
         self._context: Any = None
         self._file: Any = None
@@ -172,7 +173,11 @@ class _Reader:
             Rejected: they cannot be read.
         """
         if entry.problem:
-            raise Rejected(Reason.UNREADABLE, entry.problem)
+            lost = Reason.DAMAGED_ARCHIVE if entry.missing else Reason.UNREADABLE
+            raise Rejected(lost, entry.problem)
+        if entry.codec == unpacked.CODEC:
+            copy = unpacked.location(self._folder, entry.path)
+            entry = entry._replace(path=os.fsencode(copy), codec="")
         try:
             if entry.path != self._path:
                 self._close()
@@ -181,9 +186,13 @@ class _Reader:
                 self._path = entry.path
             self._file.seek(entry.offset)
             data: bytes = self._file.read(entry.length)
+            if entry.codec == zip_source.CODEC:
+                data = zip_source.inflate(data)
         except OSError as error:
             self._close()
             raise Rejected(Reason.UNREADABLE, error.strerror or str(error)) from error
+        except ValueError as error:
+            raise Rejected(Reason.CORRUPT, str(error)) from error
         return data
 
     def _close(self) -> None:
@@ -193,9 +202,10 @@ class _Reader:
 
 
 def _reject(entry: Entry, error: Rejected) -> dict[str, Any]:
-    return {
+    reject: dict[str, Any] = {
         "key": entry.key,
         "locator": entry.locator,
         "reason": error.reason.value,
         "detail": error.detail,
     }
+    return reject | ({"images": entry.missing} if entry.missing else {})

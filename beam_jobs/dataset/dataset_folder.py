@@ -99,7 +99,9 @@ def begin(folder: str, job: Job) -> None:
         UserError: the folder holds something else.
     """
     path = storage.join(folder, JOB)
-    if storage.exists(path):
+    if storage.exists(path) and not storage.names(storage.join(folder, MANIFESTS)):
+        storage.write_text(path, job.to_json())  # nothing is lost by other options
+    elif storage.exists(path):
         _check_same(folder, job, json.loads(storage.read_text(path)))
     elif strange := sorted(storage.names(folder))[:3]:
         raise UserError(
