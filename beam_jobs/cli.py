@@ -40,8 +40,8 @@ def parse(options_class: type[Options], argv: Sequence[str] | None, *, prog: str
     for argument in arguments:
         if (printable := os.fsencode(argument).decode("utf-8", "backslashreplace")) != argument:
             raise UserError(
-                f"{printable} is no valid Unicode: rename it, or give --input a pattern with ? where "
-                "the odd characters are"
+                f"{printable} is no valid Unicode: rename it, or give --input a pattern with ? "
+                "where the odd characters are"
             )
     parser = jsonargparse.ArgumentParser(
         prog=prog, description=options_class.__doc__, exit_on_error=False
@@ -55,7 +55,8 @@ def parse(options_class: type[Options], argv: Sequence[str] | None, *, prog: str
         message = " ".join(str(error).split())
         raise UserError(f"{message} (all options: {prog} --help)") from error
     namespace.pop("config")
-    return options_class(**vars(parser.instantiate(namespace)))
+    # as_dict: an option may be called `update`, as a method of the namespace is
+    return options_class(**parser.instantiate(namespace).as_dict())
 
 
 def run_main(module: str) -> NoReturn:

@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -14,6 +14,7 @@ from apache_beam.metrics import Metrics
 
 from beam_jobs.corpus import splits, unpacked, zip_source
 from beam_jobs.corpus.entries import Entry, fingerprint, unpack
+from beam_jobs.corpus.folder_source import modified
 from beam_jobs.corpus.plan import Plan
 from groundwork import storage
 from beam_jobs.dataset import shards
@@ -41,6 +42,7 @@ class WriteShard(beam.DoFn):
         on_duplicate_key: error, drop or rename.
         multi_label: an image may have several labels, or none.
         retry_rejected: write shards again that have rejected images.
+        rewrite: names of shards to write again; or all.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class WriteShard(beam.DoFn):
         *,
         multi_label: bool,
         retry_rejected: bool,
+        rewrite: Sequence[str] = (),
     ) -> None:
         self._folder = folder
         self._job_fingerprint = job_fingerprint
@@ -61,6 +64,7 @@ class WriteShard(beam.DoFn):
         self._on_duplicate_key = on_duplicate_key
         self._multi_label = multi_label
         self._retry_rejected = retry_rejected
+        self._rewrite = frozenset(rewrite)
         self._image_bytes = Metrics.distribution(metrics.NAMESPACE, metrics.IMAGE_BYTES)
 
     def setup(self) -> None:
@@ -80,7 +84,9 @@ class WriteShard(beam.DoFn):
         entries = sorted(unsorted, key=lambda entry: (splits.key_hash(entry.key), entry))
         made_from = fingerprint(self._job_fingerprint, numbers, entries)
         done = shards.read_manifest(self._folder, shard)
-        again = self._retry_rejected and done is not None and done.rejected
+        again = self._retry_rejected and done is not None and bool(done.rejected)
+        again |= not self._rewrite.isdisjoint((shard.name, "all"))
+        again |= self._has_newer(shard, entries)
         if done is not None and done.fingerprint == made_from and not again:
             progress.add(done=len(entries))
             self._count(metrics.SKIPPED, len(entries))
@@ -95,6 +101,11 @@ class WriteShard(beam.DoFn):
         for name, count in counters.items():
             self._count(name, count)
         shards.publish(self._folder, manifest)
+
+    def _has_newer(self, shard: Shard, entries: list[Entry]) -> bool:
+        """Whether a local file was changed after a local shard was written, if only inside."""
+        written = modified(storage.join(self._folder, shard.manifest_name))
+        return written > 0 and any(entry.modified > written for entry in entries)
 
     @staticmethod
     def _count(name: str, count: int) -> None:

@@ -60,6 +60,7 @@ class MakePlan(beam.CombineFn):
         shard_bytes: images of a shard together, about.
         shards: number of shards of each split, instead.
         classes: class names in the order of their numbers; empty: those that are found, sorted.
+        kept: number of shards of each split of the dataset that is updated.
     """
 
     def __init__(
@@ -68,7 +69,9 @@ class MakePlan(beam.CombineFn):
         shard_bytes: int,
         shards: int | None,
         classes: tuple[str, ...] = (),
+        kept: Mapping[str, int] | None = None,
     ) -> None:
+        self._kept = dict(kept or {})
         self._splits = dict(splits)
         self._shard_bytes = shard_bytes
         self._shards = shards
@@ -107,16 +110,18 @@ class MakePlan(beam.CombineFn):
         present = [split for split in named if images[split]]
         return Plan(
             labels=self._classes or _in_order(labels),
-            shards={split: self._count(images[split], size[split]) for split in present},
+            shards={split: self._count(split, images[split], size[split]) for split in present},
             images={split: images[split] for split in present},
             passed_over=dict(passed_over.most_common()),
         )
 
-    def _count(self, images: int, size: int) -> int:
+    def _count(self, split: str, images: int, size: int) -> int:
         if self._shards is not None:
             return min(self._shards, images)
         small = min(_SMALL_SHARDS, -(-images // _SMALL_SHARD_IMAGES))
-        return max(small, -(-size // self._shard_bytes))
+        count = max(small, -(-size // self._shard_bytes))
+        kept = self._kept.get(split, 0)
+        return kept if kept <= 2 * count and count <= 2 * kept else count
 
 
 def _in_order(labels: set[str]) -> tuple[str, ...]:
