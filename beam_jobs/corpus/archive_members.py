@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from beam_jobs.corpus.entries import Entry, class_name, text
 from beam_jobs.corpus.folder_source import SPLIT_FOLDERS, split_of_folder
 from beam_jobs.corpus.passed_over import PassedOver, Why, is_hidden, look_at
+from beam_jobs.corpus.table_rows import labels_of
 from beam_jobs.images.image_formats import HEAD_BYTES
 from groundwork.errors import UserError
 
@@ -172,27 +173,11 @@ class Members:
             found = [fields[key] for key in _JSON_KEYS if key in fields]
             if found:
                 where = f"{self.naming.prefix}/{text(member.name)}"
-                self._labels = labels_of_json(found[0], where)
+                self._labels = labels_of(found[0], where)
 
     def _text(self, member: Member) -> str:
         content = self.read(member, member.size)
         return content.decode("utf-8", "backslashreplace").strip()
-
-
-def labels_of_json(value: object, where: str) -> tuple[str, ...]:
-    """The labels that a JSON value names: null has none, a list several.
-
-    Raises:
-        UserError: it is something else than text, a whole number, or a list of these.
-    """
-    values = value if isinstance(value, list) else [] if value is None else [value]
-    for label in values:
-        if not isinstance(label, str | int) or isinstance(label, bool):
-            raise UserError(
-                f"{where}: the label {value!r} is neither text nor a whole number, nor a list of "
-                "these"
-            )
-    return tuple(class_name(str(label)) for label in values if label != "")
 
 
 def normal(name: str) -> str:

@@ -15,10 +15,13 @@ import apache_beam as beam
 from beam_jobs.corpus import class_names, exclude, sources, splits, unpacked
 from beam_jobs.corpus.corpus_options import CorpusOptions
 from beam_jobs.corpus.corpus_shards import DATASET, WriteShard
+from beam_jobs.corpus.downloads import Manners
 from beam_jobs.corpus.entries import Entry, pack, text, unpack
 from beam_jobs.corpus.listing import ListUnit
+from beam_jobs.corpus.manifest_source import Format
 from beam_jobs.corpus.plan import PLAN, MakePlan, Plan
 from beam_jobs.corpus.sources import Reading, Unit
+from beam_jobs.corpus.table_rows import Columns, parse_columns
 from groundwork import storage
 from beam_jobs.dataset import dataset_folder, shards, summary
 from beam_jobs.dataset.dataset_folder import Job
@@ -32,6 +35,7 @@ _DECISIVE = (
     *("quality", "on_duplicate_key", "shard_size", "shards"),
 )
 """CorpusOptions that decide the bytes; with `class_names` and `exclude`, by their content."""
+_DECISIVE_WHERE_GIVEN = ("columns", "separator", "encoding", "keep")
 _OF_IMAGES = ("multi_label", "max_size", "min_size", "max_pixels", "quality", "on_duplicate_key")
 """Those that decide what a shard makes of its entries; the others decide the entries."""
 _MANIFEST_NAME = re.compile(r"(\w+)-\d+-of-(\d+)\.json")
@@ -81,6 +85,7 @@ def run(options: CorpusOptions) -> None:
             manifests,
             class_names=plan.labels,
             multi_label=options.multi_label,
+            extra_features=plan.fields,
             description=f"Images of {len(plan.labels)} classes from {_inputs(options)}.",
         )
     seconds = time.monotonic() - started
@@ -89,6 +94,15 @@ def run(options: CorpusOptions) -> None:
 
 def _inputs(options: CorpusOptions) -> str:
     return ", ".join(map(text, options.input))
+
+
+def _columns(options: CorpusOptions) -> Columns:
+    keep = tuple(name for names in options.keep for name in names.split(","))
+    return parse_columns(options.columns, keep)
+
+
+def _separator(options: CorpusOptions) -> str:
+    return {"tab": "\t", "\\t": "\t"}.get(options.separator or "", options.separator or "")
 
 
 def _plan(options: CorpusOptions) -> Plan:
@@ -105,6 +119,10 @@ def _plan(options: CorpusOptions) -> Plan:
 
 def _job(options: CorpusOptions, classes: dict[str, str]) -> Job:
     decisive: dict[str, Any] = {name: getattr(options, name) for name in _DECISIVE}
+    # those that are younger than datasets of this version count where they are used
+    for name in _DECISIVE_WHERE_GIVEN:
+        if getattr(options, name) != getattr(CorpusOptions(input=[], output=""), name):
+            decisive[name] = getattr(options, name)
     decisive["input"] = [text(spec) for spec in options.input]
     decisive["class_names"] = classes or None
     if options.exclude is not None:
@@ -139,6 +157,8 @@ class _Steps:
                         self.options.output,
                         label_from_archive=self.options.label_from == "archive",
                         split_folders=self.options.splits == splits.FOLDERS,
+                        columns=_columns(self.options),
+                        text=Format(self.options.encoding, _separator(self.options)),
                     ),
                     multi_label=self.options.multi_label,
                 )
@@ -153,6 +173,7 @@ class _Steps:
             self.options.shards,
             tuple(self.classes.values()),
             self.kept,
+            _columns(self.options).keep,
         )
         return (
             entries
@@ -174,6 +195,12 @@ class _Steps:
             multi_label=options.multi_label,
             retry_rejected=options.retry_rejected,
             rewrite=options.rewrite,
+            manners=Manners(
+                options.connections,
+                options.host_connections,
+                options.retries,
+                options.download_timeout,
+            ),
         )
         assigned = entries | "Assign" >> beam.FlatMap(_assign, plan, splits.parse(options.splits))
         # an update may have left a shard without images, which must be written empty

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 from collections import Counter
@@ -13,12 +14,14 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from beam_jobs.corpus import splits, unpacked, zip_source
+from beam_jobs.corpus.downloads import Downloader, Downloads, Manners, is_url
 from beam_jobs.corpus.entries import Entry, fingerprint, unpack
 from beam_jobs.corpus.folder_source import modified
 from beam_jobs.corpus.plan import Plan
 from groundwork import storage
 from beam_jobs.dataset import shards
 from beam_jobs.dataset.example import Example
+from beam_jobs.dataset.extra_features import Field, field
 from beam_jobs.dataset.shards import Shard
 from beam_jobs.engines import metrics, progress
 from groundwork.errors import JobError
@@ -43,6 +46,7 @@ class WriteShard(beam.DoFn):
         multi_label: an image may have several labels, or none.
         retry_rejected: write shards again that have rejected images.
         rewrite: names of shards to write again; or all.
+        manners: how hosts are asked for images at URLs.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class WriteShard(beam.DoFn):
         multi_label: bool,
         retry_rejected: bool,
         rewrite: Sequence[str] = (),
+        manners: Manners = Manners(),
     ) -> None:
         self._folder = folder
         self._job_fingerprint = job_fingerprint
@@ -65,11 +70,13 @@ class WriteShard(beam.DoFn):
         self._multi_label = multi_label
         self._retry_rejected = retry_rejected
         self._rewrite = frozenset(rewrite)
+        self._manners = manners
         self._image_bytes = Metrics.distribution(metrics.NAMESPACE, metrics.IMAGE_BYTES)
 
     def setup(self) -> None:
         """Prepare the process that decodes; it starts with the first image."""
         self._images = ImageProcess(self._limits, self._image_timeout)
+        self._downloader = Downloader(self._manners)
 
     def teardown(self) -> None:
         """End the process that decodes."""
@@ -93,7 +100,7 @@ class WriteShard(beam.DoFn):
             return
         counters: Counter[str] = Counter()
         rejected: list[dict[str, Any]] = []
-        examples = self._examples(entries, numbers, counters, rejected)
+        examples = self._examples(entries, numbers, plan.fields, counters, rejected)
         manifest = shards.write(self._folder, shard, made_from, examples)
         manifest.counters = dict(sorted(counters.items()))
         manifest.rejected = rejected
@@ -115,10 +122,11 @@ class WriteShard(beam.DoFn):
         self,
         entries: list[Entry],
         numbers: dict[str, int],
+        fields: dict[str, str],
         counters: Counter[str],
         rejected: list[dict[str, Any]],
     ) -> Iterator[Example]:
-        with _Reader(self._folder) as reader:
+        with _Reader(self._folder, Downloads(self._downloader, entries)) as reader:
             for key, entry in self._unique(entries, rejected):
                 try:
                     data = reader.read(entry)
@@ -137,7 +145,7 @@ class WriteShard(beam.DoFn):
                     counters[metrics.REENCODED] += checked.encoded is not None
                     counters[metrics.shorter_side(min(checked.width, checked.height))] += 1
                     self._image_bytes.update(len(image))
-                    yield Example(image, labels, key)
+                    yield Example(image, labels, key, _extra(entry, fields))
                 progress.add(done=1)
 
     def _unique(
@@ -165,8 +173,9 @@ class WriteShard(beam.DoFn):
 class _Reader:
     """Reads images; keeps the last file open, since a tar holds many."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, downloads: Downloads) -> None:
         self._folder = folder
+        self._downloads = downloads
         self._path: bytes | None = None
         self._context: Any = None
         self._file: Any = None
@@ -176,6 +185,7 @@ class _Reader:
 
     def __exit__(self, *error: object) -> None:
         self._close()
+        self._downloads.close()
 
     def read(self, entry: Entry) -> bytes:
         """The bytes of an image.
@@ -186,6 +196,8 @@ class _Reader:
         if entry.problem:
             lost = Reason.DAMAGED_ARCHIVE if entry.missing else Reason.UNREADABLE
             raise Rejected(lost, entry.problem)
+        if is_url(entry.path):
+            return self._downloads.read(entry)
         if entry.codec == unpacked.CODEC:
             copy = unpacked.location(self._folder, entry.path)
             entry = entry._replace(path=os.fsencode(copy), codec="")
@@ -210,6 +222,14 @@ class _Reader:
         if self._context is not None:
             self._context.__exit__(None, None, None)
         self._path = self._context = self._file = None
+
+
+def _extra(entry: Entry, fields: dict[str, str]) -> tuple[Field, ...]:
+    values = json.loads(entry.extra or "{}")
+    try:
+        return tuple(field(name, kind, values.get(name)) for name, kind in fields.items())
+    except ValueError as error:
+        raise JobError(f"{entry.key}: {error}") from error
 
 
 def _reject(entry: Entry, error: Rejected) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import apache_beam as beam
@@ -12,7 +12,9 @@ import apache_beam as beam
 from beam_jobs.corpus import entries
 from beam_jobs.corpus.entries import UNKNOWN_LENGTH
 from beam_jobs.corpus.splits import split_of
+from beam_jobs.dataset import extra_features
 from groundwork import storage
+from groundwork.errors import UserError
 
 PLAN = "plan.json"
 _SMALL_SHARDS = 16
@@ -36,6 +38,8 @@ class Plan:
     """Images listed for each split."""
     passed_over: dict[str, int] = field(default_factory=dict)
     """Files that are taken for no images, by reason."""
+    fields: dict[str, str] = field(default_factory=dict)
+    """Kind of each further feature, see `extra_features`."""
 
     def to_json(self) -> str:
         """As it lies in the dataset folder."""
@@ -48,8 +52,28 @@ class Plan:
         return cls(**(values | {"labels": tuple(values["labels"])}))
 
 
-Totals = tuple[Counter[str], Counter[str], set[str], Counter[str]]
-"""Images by split, bytes by split, class names, files passed over by reason."""
+@dataclass
+class Totals:
+    """Sums over entries."""
+
+    images: Counter[str] = field(default_factory=Counter)
+    """By split."""
+    size: Counter[str] = field(default_factory=Counter)
+    """Bytes by split."""
+    labels: set[str] = field(default_factory=set)
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """By reason."""
+    fields: dict[str, str] = field(default_factory=dict)
+    """Kind by name."""
+
+    def add_kind(self, name: str, kind: str, where: str) -> None:
+        """Widen the kind of a field; raises UserError where no kind holds both."""
+        try:
+            self.fields[name] = extra_features.joined(self.fields.get(name, ""), kind)
+        except ValueError as error:
+            raise UserError(
+                f"--keep {name}: {error} ({where}); leave it out, or mend it"
+            ) from error
 
 
 class MakePlan(beam.CombineFn):
@@ -61,6 +85,7 @@ class MakePlan(beam.CombineFn):
         shards: number of shards of each split, instead.
         classes: class names in the order of their numbers; empty: those that are found, sorted.
         kept: number of shards of each split of the dataset that is updated.
+        keep: names of the further features.
     """
 
     def __init__(
@@ -70,7 +95,9 @@ class MakePlan(beam.CombineFn):
         shards: int | None,
         classes: tuple[str, ...] = (),
         kept: Mapping[str, int] | None = None,
+        keep: Sequence[str] = (),
     ) -> None:
+        self._keep = tuple(keep)
         self._kept = dict(kept or {})
         self._splits = dict(splits)
         self._shard_bytes = shard_bytes
@@ -79,40 +106,50 @@ class MakePlan(beam.CombineFn):
 
     def create_accumulator(self) -> Totals:
         """Nothing yet."""
-        return Counter(), Counter(), set(), Counter()
+        return Totals()
 
     def add_input(self, mutable_accumulator: Totals, element: bytes) -> Totals:
         """Count a block of entries."""
-        images, size, labels, passed_over = mutable_accumulator
-        passed_over.update(entries.passed_over(element))
+        totals = mutable_accumulator
+        totals.passed_over.update(entries.passed_over(element))
         for entry in entries.unpack(element):
             split = entry.split or split_of(entry.key, self._splits)
-            images[split] += 1
+            totals.images[split] += 1
             known = entry.length != UNKNOWN_LENGTH
-            size[split] += entry.length if known else _TYPICAL_BYTES
-            labels.update(entry.labels)
-        return mutable_accumulator
+            totals.size[split] += entry.length if known else _TYPICAL_BYTES
+            totals.labels.update(entry.labels)
+            for name, value in json.loads(entry.extra or "{}").items():
+                try:
+                    kind = extra_features.kind_of(value)
+                except ValueError as error:
+                    raise UserError(f"--keep {name}: {entry.key}: {error}") from error
+                totals.add_kind(name, kind, entry.key)
+        return totals
 
     def merge_accumulators(self, accumulators: Iterable[Totals]) -> Totals:
         """Add up counts."""
-        images, size, labels, passed_over = self.create_accumulator()
-        for more_images, more_size, more_labels, more_passed_over in accumulators:
-            passed_over.update(more_passed_over)
-            images.update(more_images)
-            size.update(more_size)
-            labels |= more_labels
-        return images, size, labels, passed_over
+        totals = Totals()
+        for more in accumulators:
+            totals.images.update(more.images)
+            totals.size.update(more.size)
+            totals.labels |= more.labels
+            totals.passed_over.update(more.passed_over)
+            for name, kind in more.fields.items():
+                totals.add_kind(name, kind, "in another part of the input")
+        return totals
 
     def extract_output(self, accumulator: Totals) -> Plan:
         """The plan; splits in the order they were given in."""
-        images, size, labels, passed_over = accumulator
+        images, size, labels = accumulator.images, accumulator.size, accumulator.labels
         named = [*self._splits, *sorted(set(images) - set(self._splits))]
         present = [split for split in named if images[split]]
         return Plan(
             labels=self._classes or _in_order(labels),
             shards={split: self._count(split, images[split], size[split]) for split in present},
             images={split: images[split] for split in present},
-            passed_over=dict(passed_over.most_common()),
+            passed_over=dict(accumulator.passed_over.most_common()),
+            # of a field that no image has, nothing says what it holds
+            fields={name: accumulator.fields.get(name) or "text" for name in self._keep},
         )
 
     def _count(self, split: str, images: int, size: int) -> int:

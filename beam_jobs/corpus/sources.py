@@ -6,14 +6,22 @@ import glob
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from beam_jobs.corpus import folder_source, manifest_source, tar_source, zip_source
+from beam_jobs.corpus import (
+    folder_source,
+    manifest_source,
+    parquet_source,
+    tar_source,
+    zip_source,
+)
 from beam_jobs.corpus.entries import Entry, class_name, text
 from beam_jobs.corpus.folder_source import file_entry, split_of_folder
+from beam_jobs.corpus.manifest_source import Format
 from beam_jobs.corpus.passed_over import PassedOver
+from beam_jobs.corpus.table_rows import Columns
 from beam_jobs.images.image_formats import IMAGE_SUFFIXES
 from groundwork import storage
 from groundwork.errors import UserError
@@ -43,10 +51,8 @@ class Reading:
     """The dataset folder, for copies of what cannot be read in place."""
     label_from_archive: bool = False
     split_folders: bool = False
-    columns: tuple[tuple[str, str], ...] = ()
-    keep: tuple[str, ...] = ()
-    encoding: str = "utf-8"
-    separator: str = ""
+    columns: Columns = field(default_factory=Columns)
+    text: Format = field(default_factory=Format)
 
 
 def units(spec: str, *, split_folders: bool = False) -> list[Unit]:
@@ -100,17 +106,19 @@ def _list_unit(unit: Unit, reading: Reading) -> Iterator[Entry | PassedOver]:
             reading.folder,
             label_from_archive=reading.label_from_archive,
             split_folders=reading.split_folders,
-            keep=reading.keep,
+            keep=reading.columns.keep,
         )
     elif unit.kind == "zip":
         yield from zip_source.list_zip(
             path,
             label_from_archive=reading.label_from_archive,
             split_folders=reading.split_folders,
-            keep=reading.keep,
+            keep=reading.columns.keep,
         )
     elif unit.kind == "table":
-        yield from manifest_source.list_manifest(path)
+        yield from manifest_source.list_manifest(path, reading.columns, reading.text)
+    elif unit.kind == "parquet":
+        yield from parquet_source.list_parquet(path, reading.folder, reading.columns)
     elif unit.kind == "image":
         yield from _image(root, path)
     else:
@@ -156,6 +164,7 @@ _KINDS = {
     "tar": tar_source.SUFFIXES,
     "zip": (zip_source.SUFFIX,),
     "table": manifest_source.SUFFIXES,
+    "parquet": (parquet_source.SUFFIX,),
 }
 
 

@@ -12,12 +12,13 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from groundwork import storage
+from beam_jobs.dataset.extra_features import tfds_feature
 from beam_jobs.dataset.shards import MANIFESTS, Manifest
 from groundwork.errors import UserError
 
@@ -154,6 +155,7 @@ def complete(
     class_names: Sequence[str],
     description: str,
     multi_label: bool = False,
+    extra_features: Mapping[str, str] | None = None,
 ) -> None:
     """Write the TFDS metadata of finished shards and then the completion marker.
 
@@ -164,6 +166,7 @@ def complete(
         class_names: in the order of the labels.
         description: for people, kept by TFDS.
         multi_label: `label` is a sequence of class numbers, not one.
+        extra_features: kind by name, see `extra_features`.
     """
     import tensorflow_datasets as tfds
 
@@ -183,6 +186,7 @@ def complete(
                 "image": tfds.features.Image(shape=(None, None, 3)),
                 "label": tfds.features.Sequence(label) if multi_label else label,
                 "key": tfds.features.Text(),
+                **{n: tfds_feature(kind) for n, kind in sorted((extra_features or {}).items())},
             }
         ),
         split_infos=[

@@ -124,13 +124,20 @@ def test_a_jsonl_table_with_several_labels(images, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("t.csv", "file,label\na,b", "has the columns 'file', 'label': 'path' and 'label' are"),
+        (
+            "t.csv",
+            "file,label\na,b",
+            "has the columns 'file', 'label': 'path' is needed; --columns",
+        ),
         ("t.csv", "path;label\na;b", "has the columns 'path;label'"),
         ("t.csv", "path,label\n,b", "line 2 has no path"),
         ("t.csv", 'path,label\na,b\n"c,d\ne,f', "behind line 2 is not CSV: unexpected end"),
         ("t.jsonl", '{"path": "a\\u0000"}', r"line 1: 'a\\x00' is no Unicode, or has a NUL"),
         ("t.jsonl", '{"path": "a.jpg", "label": ["\\ud800"]}', "is no Unicode"),
-        ("t.csv", "path,label\nhttp://host/a.jpg,b", "no filesystem for http:// is installed"),
+        ("t.csv", "path,label\nftp://host/a.jpg,b", "no filesystem for ftp:// is installed"),
+        ("t.csv", "path,label\na,b,c", "line 2 has more cells than its first line"),
+        ("t.jsonl", '{"path": "a.jpg", "label": [null]}', "the label None is neither text nor"),
+        ("t.jsonl", '{"path": "a.jpg", "label": 0.5}', "the label 0.5 is neither text nor"),
         ("t.jsonl", '{"path": "a.jpg"}\n{"path": ', "line 2 is not JSON"),
         ("t.jsonl", "[1]", "line 1 is not a JSON object"),
         ("t.jsonl", '{"path": "a.jpg", "split": "a b"}', "'a b' is no name for a split"),
