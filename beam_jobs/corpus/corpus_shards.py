@@ -59,8 +59,8 @@ class WriteShard(beam.DoFn):
         *,
         multi_label: bool,
         retry_rejected: bool,
-        rewrite: Sequence[str] = (),
-        manners: Manners = Manners(),
+        rewrite: Sequence[str],
+        manners: Manners,
     ) -> None:
         self._folder = folder
         self._job_fingerprint = job_fingerprint

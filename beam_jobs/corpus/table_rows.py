@@ -77,7 +77,14 @@ def parse_columns(text: str | None, keep: tuple[str, ...]) -> Columns:
             )
         named[role] = name
     optional = frozenset(("split", "key")) - named.keys()
-    return Columns(**named, keep=keep, optional=optional)
+    return Columns(
+        image=named.get("image", ""),
+        label=named.get("label", "label"),
+        split=named.get("split", "split"),
+        key=named.get("key", "key"),
+        keep=keep,
+        optional=optional,
+    )
 
 
 def row_entry(row: Mapping[str, Any], columns: Columns, where: str, key: str) -> Entry:

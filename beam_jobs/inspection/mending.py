@@ -27,15 +27,15 @@ def command(folder: str, shards: Iterable[Shard]) -> str:
         return "make it again with the program that has written it; no job of this project has"
     if job != _BUILDER:
         removed = [dataset_folder.COMPLETED, *(shard.manifest_name for shard in faulty)]
-        names = " ".join(shlex.quote(storage.join(folder, name)) for name in removed)
-        return f"rm -f {names}, and then again the command that wrote it, python -m {job}"
+        files = shlex.join(storage.join(folder, name) for name in removed)
+        return f"rm -f {files}, and then again the command that wrote it, python -m {job}"
     words = ["python", "-m", job]
     for field in dataclasses.fields(CorpusOptions):
         value = options.get(field.name)
         default = None if field.default is dataclasses.MISSING else field.default
         if value not in (None, [], default):
-            values = value if isinstance(value, list) else [value]
-            words += [f"--{field.name}", *map(_word, values)]
+            given = value if isinstance(value, list) else [value]
+            words += [f"--{field.name}", *map(_word, given)]
     names = [shard.name for shard in faulty] if len(faulty) <= _NAMED else ["all"]
     return shlex.join([*words, "--output", folder, "--rewrite", *names])
 

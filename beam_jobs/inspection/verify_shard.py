@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
@@ -52,12 +52,12 @@ class VerifyShard(beam.DoFn):
         """End the process that decodes."""
         self._images.close()
 
-    def process(self, element: Shard) -> Iterator[Fault | TaggedOutput]:
+    def process(self, element: Shard) -> Iterator[Fault | TaggedOutput[str, Any]]:
         """Check one shard."""
         for found in self._faults(element):
             yield Fault(element, found) if isinstance(found, str) else found
 
-    def _faults(self, shard: Shard) -> Iterator[str | TaggedOutput]:
+    def _faults(self, shard: Shard) -> Iterator[str | TaggedOutput[str, Any]]:
         name = shard.file_name
         records = 0
         try:
@@ -75,7 +75,7 @@ class VerifyShard(beam.DoFn):
         if manifest is not None and manifest.sha256 != self._file_digest(name):
             yield f"{name}: SHA-256 differs from {shard.manifest_name}"
 
-    def _check(self, record: bytes, shard: Shard, where: str) -> Iterator[str | TaggedOutput]:
+    def _check(self, record: bytes, shard: Shard, where: str) -> Iterator[str | TaggedOutput[str, Any]]:
         try:
             example = deserialize(record, "" if self._dataset.has_keys else where)
         except ValueError as error:
