@@ -6,6 +6,7 @@ wait that doubles (or that the host asks for), and what its owner keeps from suc
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -54,18 +55,26 @@ class Downloader:
     """The connections of a worker, which outlast a shard."""
 
     def __init__(self, manners: Manners) -> None:
+        self.manners = manners
+        self._lock = threading.Lock()
+        self._made: urllib3.PoolManager | None = None
+
+    def _pool(self) -> urllib3.PoolManager:
+        """Made when the first URL comes: most corpora have none."""
         import urllib3
 
-        self.manners = manners
-        self._pool = urllib3.PoolManager(
-            num_pools=256,
-            maxsize=manners.host_connections,
-            block=True,  # a thread more than that waits for a connection to the host
-            headers={"User-Agent": _AGENT},
-            retries=urllib3.Retry(
-                total=None, connect=0, read=0, status=0, other=0, redirect=_REDIRECTS
-            ),
-        )
+        with self._lock:
+            if self._made is None:
+                self._made = urllib3.PoolManager(
+                    num_pools=256,
+                    maxsize=self.manners.host_connections,
+                    block=True,  # a thread more than that waits for a connection to the host
+                    headers={"User-Agent": _AGENT},
+                    retries=urllib3.Retry(
+                        total=None, connect=0, read=0, status=0, other=0, redirect=_REDIRECTS
+                    ),
+                )
+            return self._made
 
     def fetch(self, url: str) -> bytes:
         """What lies at a URL.
@@ -91,7 +100,7 @@ class Downloader:
         deadline = time.monotonic() + manners.timeout_s
         timeout = urllib3.Timeout(connect=manners.timeout_s, read=manners.timeout_s)
         try:
-            response = self._pool.request("GET", url, preload_content=False, timeout=timeout)
+            response = self._pool().request("GET", url, preload_content=False, timeout=timeout)
             try:
                 return _body(response, deadline)
             except BaseException:
