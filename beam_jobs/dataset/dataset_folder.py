@@ -6,19 +6,17 @@ from one that a job has not finished.
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from groundwork import storage
 from beam_jobs.dataset.shards import MANIFESTS, Manifest
+from groundwork import locks, storage
 from groundwork.errors import UserError
 
 JOB = "job.json"
@@ -51,35 +49,16 @@ class Job:
         return {"job": self.name, "options": self.options, "version": VERSION}
 
 
-@contextlib.contextmanager
-def locked(folder: str) -> Iterator[None]:
-    """Keep other jobs on this machine out of a local folder; made where it does not exist.
-
-    The lock ends with the process, however that ends. Behind a URL there is no lock.
+def locked(folder: str) -> AbstractContextManager[None]:
+    """Keep other jobs out of a folder; made where it does not exist.
 
     Raises:
         UserError: another job has the folder, or it cannot be made.
     """
-    if storage.is_remote(folder):
-        yield
-        return
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            raise
-        raise UserError(
-            f"another job is writing {folder}: wait for it, or stop it, or choose another --output"
-        ) from error
-    try:
-        yield
-    finally:
-        os.close(descriptor)
+    return locks.hold(
+        folder,
+        f"another job is writing {folder}: wait for it, or stop it, or choose another --output",
+    )
 
 
 def is_complete(folder: str) -> bool:
@@ -101,7 +80,7 @@ def begin(folder: str, job: Job) -> None:
     path = storage.join(folder, JOB)
     if storage.exists(path):
         _check_same(folder, job, json.loads(storage.read_text(path)))
-    elif strange := sorted(storage.names(folder))[:3]:
+    elif strange := sorted(storage.names(folder) - {locks.LOCK})[:3]:
         raise UserError(
             f"{folder} holds {', '.join(strange)} and was not written by {job.name}: choose an "
             "--output that does not exist yet"
@@ -113,6 +92,8 @@ def begin(folder: str, job: Job) -> None:
 
 def _remove_temporaries(folder: str) -> None:
     """Delete what a killed job was writing, shards and manifests."""
+    if storage.is_remote(folder):  # an object appears whole or not at all
+        return
     for place in (folder, storage.join(folder, MANIFESTS)):
         for name in storage.names(place):
             if name.startswith(storage.TEMPORARY_PREFIX):
@@ -160,32 +141,37 @@ def complete(
     by_split: dict[str, list[Manifest]] = {}
     for manifest in manifests:
         by_split.setdefault(manifest.shard.split, []).append(manifest)
-    template = tfds.core.ShardedFileTemplate(
-        dataset_name=manifests[0].shard.dataset, data_dir=folder, filetype_suffix="tfrecord"
-    )
     write_rejected(folder, manifests)
     label = tfds.features.ClassLabel(names=list(class_names))
-    tfds.folder_dataset.write_metadata(
-        data_dir=folder,
-        features=tfds.features.FeaturesDict(
-            {
-                "image": tfds.features.Image(shape=(None, None, 3)),
-                "label": tfds.features.Sequence(label) if multi_label else label,
-                "key": tfds.features.Text(),
-            }
-        ),
-        split_infos=[
-            tfds.core.SplitInfo(
-                name=split,
-                shard_lengths=[manifest.records for manifest in of_split],
-                num_bytes=sum(manifest.example_bytes for manifest in of_split),
-                filename_template=template.replace(split=split),
-            )
-            for split, of_split in sorted(by_split.items())
-        ],
-        description=description,
-        check_data=False,  # it would import TensorFlow; verify_dataset checks all records
-    )
+    # written here and sent: TFDS knows fewer kinds of storage than we do
+    with tempfile.TemporaryDirectory() as metadata:
+        template = tfds.core.ShardedFileTemplate(
+            dataset_name=manifests[0].shard.dataset, data_dir=metadata, filetype_suffix="tfrecord"
+        )
+        tfds.folder_dataset.write_metadata(
+            data_dir=metadata,
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(None, None, 3)),
+                    "label": tfds.features.Sequence(label) if multi_label else label,
+                    "key": tfds.features.Text(),
+                }
+            ),
+            split_infos=[
+                tfds.core.SplitInfo(
+                    name=split,
+                    shard_lengths=[manifest.records for manifest in of_split],
+                    num_bytes=sum(manifest.example_bytes for manifest in of_split),
+                    filename_template=template.replace(split=split),
+                )
+                for split, of_split in sorted(by_split.items())
+            ],
+            description=description,
+            check_data=False,  # it would import TensorFlow; verify_dataset checks all records
+        )
+        for path in sorted(Path(metadata).iterdir()):
+            with storage.create(storage.join(folder, path.name)) as file:
+                file.write(path.read_bytes())
     digest = hashlib.sha256(
         "".join(f"{m.shard.file_name} {m.sha256}\n" for m in manifests).encode()
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,9 +40,7 @@ def open_dataset(folder: str, splits: list[str] | None = None) -> Dataset:
         raise UserError(
             f"{folder} is no dataset folder; python -m beam_jobs.build_dataset makes one of images"
         )
-    import tensorflow_datasets as tfds
-
-    info: Any = tfds.builder_from_directory(folder).info
+    info = _info(folder)
     for split in splits or []:
         if split not in info.splits:
             raise UserError(f"{folder} has no split {split}; it has {', '.join(info.splits)}")
@@ -55,6 +54,19 @@ def open_dataset(folder: str, splits: list[str] | None = None) -> Dataset:
             shard for name in names for shard in shards(info.name, name, len(lengths[name]))
         ),
     )
+
+
+def _info(folder: str) -> Any:
+    """TFDS' DatasetInfo, from a local copy of the metadata: TFDS knows fewer kinds of storage."""
+    import tensorflow_datasets as tfds
+
+    if not storage.is_remote(folder):
+        return tfds.builder_from_directory(folder).info
+    with tempfile.TemporaryDirectory() as copy:
+        for name in storage.names(folder):
+            if name.endswith((".json", ".labels.txt")):
+                storage.copy_to_local(storage.join(folder, name), f"{copy}/{name}")
+        return tfds.builder_from_directory(copy).info
 
 
 def _class_names(info: Any, folder: str) -> tuple[str, ...]:
