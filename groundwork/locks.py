@@ -1,8 +1,8 @@
 """One job at a time in a folder, on a local disk or in a bucket.
 
-A local lock is the operating system's (filelock) and ends with its process. A bucket has none: there
-a lock is an object, a lease with an owner and a time, which its owner renews while it runs. A lease
-that nobody has renewed for `LEASE_S` seconds is taken over.
+A local lock is the operating system's (filelock) and ends with its process. A bucket has none:
+there a lock is an object, a lease with an owner and a time, which its owner renews while it runs.
+A lease that nobody has renewed for `LEASE_S` seconds is taken over.
 """
 
 from __future__ import annotations

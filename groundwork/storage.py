@@ -189,7 +189,7 @@ class _RemoteFile(io.RawIOBase):
 
 def read(path: str) -> bytes:
     """Read the whole file `path`, with one request; raises OSError."""
-    return _read_range(path, 0, None) if is_remote(path) else Path(path).read_bytes()
+    return _read_range(path, 0, None)
 
 
 def read_ranges(path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -200,46 +200,84 @@ def read_ranges(path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         ranges: (offset, length) of each part, in any order.
 
     Returns:
-        The parts in the order asked for; a part that lies behind the end is shorter.
+        The parts in the order asked for; a part that goes on behind the end is shorter.
 
     Raises:
         OSError: the file does not exist or cannot be read.
     """
-    if not is_remote(path):
-        with Path(path).open("rb") as file:
-            return [_read_part(file, offset, length) for offset, length in ranges]
-    parts: list[bytes] = [b""] * len(ranges)
+    parts = read_parts([Part(path, offset, length) for offset, length in ranges])
+    found = []
+    for part in parts:
+        if isinstance(part, OSError):
+            raise part
+        found.append(part)
+    return found
+
+
+class Part(NamedTuple):
+    """What is to be read of a file."""
+
+    path: str
+    offset: int = 0
+    length: int | None = None
+    """In bytes; None: from the beginning, all that there is."""
+
+
+def read_parts(parts: Sequence[Part]) -> list[bytes | OSError]:
+    """Read parts of many files, as `read_ranges` does of one.
+
+    Returns:
+        The parts in the order asked for, or why one cannot be read.
+
+    Raises:
+        StorageFault: the storage itself fails, which says nothing of the file.
+    """
+    found: list[bytes | OSError] = [b""] * len(parts)
 
     def fetch(group: list[int]) -> None:
-        first = ranges[group[0]][0]
-        end = max(offset + length for offset, length in (ranges[number] for number in group))
-        data = memoryview(_read_range(path, first, end - first))
+        path, first, length = parts[group[0]]
+        if length is not None:
+            length = max(parts[n].offset + (parts[n].length or 0) for n in group) - first
+        try:
+            data = memoryview(_read_range(path, first, length))
+        except StorageFault:
+            raise
+        except OSError as error:
+            for number in group:
+                found[number] = error
+            return
         for number in group:
-            offset, length = ranges[number]
-            parts[number] = bytes(data[offset - first : offset - first + length])
+            start = parts[number].offset - first
+            own = parts[number].length
+            found[number] = bytes(data[start : None if own is None else start + own])
 
-    in_parallel(fetch, _neighbours(ranges))
-    return parts
-
-
-def _read_part(file: BinaryIO, offset: int, length: int) -> bytes:
-    file.seek(offset)
-    return file.read(length)
+    in_parallel(fetch, _neighbours(parts))
+    return found
 
 
-def _neighbours(ranges: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Numbers of the ranges that one request reads, for each request."""
+def _neighbours(parts: Sequence[Part]) -> list[list[int]]:
+    """Numbers of the parts that one request reads, for each request."""
     groups: list[list[int]] = []
-    start = end = -1
-    for number in sorted(range(len(ranges)), key=lambda number: ranges[number]):
-        offset, length = ranges[number]
-        near = offset <= end + _GAP_BYTES and offset + length - start <= _JOINED_BYTES
-        if groups and near:
+    path, start, end = "", 0, 0
+    order = sorted(
+        range(len(parts)), key=lambda n: (parts[n].path, parts[n].offset, parts[n].length or 0)
+    )
+    for number in order:
+        part = parts[number]
+        stop = part.offset + (part.length or 0)
+        if (
+            groups
+            and part.path == path
+            and part.length is not None
+            and parts[groups[-1][0]].length is not None
+            and part.offset <= end + _GAP_BYTES
+            and stop - start <= _JOINED_BYTES
+        ):
             groups[-1].append(number)
-            end = max(end, offset + length)
+            end = max(end, stop)
         else:
             groups.append([number])
-            start, end = offset, offset + length
+            path, start, end = part.path, part.offset, stop
     return groups
 
 
@@ -397,9 +435,13 @@ def _send(local: str, path: str) -> None:
 
 
 def _read_range(path: str, offset: int, length: int | None) -> bytes:
-    """A part of an object, or all of it, with one request."""
+    """A part of a file, or all of it, with one request."""
     if length == 0:
         return b""
+    if not is_remote(path):
+        with Path(path).open("rb") as file:
+            file.seek(offset)
+            return file.read(-1 if length is None else length)
     limits = {} if length is None else {"start": offset, "end": offset + length}
     if path.startswith("s3://"):  # without it, s3fs asks for the size first
         limits["max_concurrency"] = 1
@@ -419,6 +461,8 @@ def _call(
             raise
         except Exception as error:  # each library has its own errors, and theirs below them
             last = error
+        if _is_behind_the_end(last):
+            raise FileNotFoundError(f"{path} ends before the bytes that were asked for") from last
         if not _may_pass(last):
             break
         if attempt + 1 < tries:
@@ -426,6 +470,12 @@ def _call(
     raise StorageFault(
         f"{path}: {one_line(last)}; once that is mended, run the same command again"
     ) from last
+
+
+def _is_behind_the_end(error: Exception) -> bool:
+    """Whether a server has refused a range (status 416)."""
+    code = getattr(error, "code", None) or getattr(error, "status", None)
+    return code == 416 or "InvalidRange" in str(error) or "not satisfiable" in str(error)
 
 
 def _may_pass(error: Exception) -> bool:

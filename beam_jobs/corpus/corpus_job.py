@@ -18,13 +18,13 @@ from beam_jobs.corpus.entries import Entry, pack, unpack
 from beam_jobs.corpus.listing import ListUnit
 from beam_jobs.corpus.plan import PLAN, MakePlan, Plan
 from beam_jobs.corpus.sources import Unit
-from groundwork import storage
 from beam_jobs.dataset import dataset_folder, shards, summary
 from beam_jobs.dataset.dataset_folder import Job
 from beam_jobs.dataset.shards import Manifest
 from beam_jobs.engines import engine
-from groundwork.errors import JobError
 from beam_jobs.images.image_check import Limits
+from groundwork import storage
+from groundwork.errors import JobError
 
 _DECISIVE = (
     *("input", "splits", "label_from", "multi_label", "max_size", "min_size", "max_pixels"),

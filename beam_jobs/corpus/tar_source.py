@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
+from beam_jobs.corpus import tar_spool
 from beam_jobs.corpus.entries import Entry, class_name, text
 from beam_jobs.corpus.folder_source import is_hidden, is_image_name
-from groundwork import storage
 
 SUFFIX = ".tar"
 LABEL_SUFFIXES = (".cls", ".json")
@@ -36,7 +36,7 @@ def list_tar(path: str, *, label_from_archive: bool = False) -> Iterator[Entry]:
     name = PurePosixPath(text(path)).name
     label = (class_name(name.removesuffix(SUFFIX)),) if label_from_archive else ()
     try:
-        with storage.open_binary(path) as file:
+        with tar_spool.open_tar(path) as file:
             yield from _list_open(file, os.fsencode(path), name, label)
     except OSError as error:
         problem = f"cannot be opened: {error.strerror or error}"

@@ -144,7 +144,13 @@ def complete(
     write_rejected(folder, manifests)
     label = tfds.features.ClassLabel(names=list(class_names))
     # written here and sent: TFDS knows fewer kinds of storage than we do
-    with tempfile.TemporaryDirectory() as metadata:
+    with tempfile.TemporaryDirectory() as temporary:
+        metadata = Path(temporary) / folder.rstrip("/").rpartition("/")[2]  # may name the version
+        metadata.mkdir()
+        # TFDS looks for the names of the dataset and its splits
+        placeholders = [metadata / of_split[0].shard.file_name for of_split in by_split.values()]
+        for placeholder in placeholders:
+            placeholder.touch()
         template = tfds.core.ShardedFileTemplate(
             dataset_name=manifests[0].shard.dataset, data_dir=metadata, filetype_suffix="tfrecord"
         )
@@ -169,7 +175,9 @@ def complete(
             description=description,
             check_data=False,  # it would import TensorFlow; verify_dataset checks all records
         )
-        for path in sorted(Path(metadata).iterdir()):
+        for placeholder in placeholders:
+            placeholder.unlink()
+        for path in sorted(metadata.iterdir()):
             with storage.create(storage.join(folder, path.name)) as file:
                 file.write(path.read_bytes())
     digest = hashlib.sha256(

@@ -6,9 +6,9 @@ import tempfile
 from dataclasses import dataclass
 from typing import Any
 
-from groundwork import storage
 from beam_jobs.dataset import dataset_folder
 from beam_jobs.dataset.shards import Shard, shards
+from groundwork import storage
 from groundwork.errors import UserError
 
 

@@ -10,7 +10,6 @@ import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from beam_jobs.corpus import splits
-from groundwork import storage
 from beam_jobs.dataset import shards
 from beam_jobs.dataset.dataset_reader import Dataset
 from beam_jobs.dataset.example import deserialize
@@ -19,6 +18,7 @@ from beam_jobs.dataset.tfrecord import CorruptRecordError
 from beam_jobs.engines import progress
 from beam_jobs.images.image_check import Limits, Rejected
 from beam_jobs.images.image_process import ImageProcess
+from groundwork import storage
 
 KEYS = "keys"
 """Tagged output: (hash of key, file name and number of the record)."""

@@ -85,6 +85,28 @@ def test_what_is_not_there_is_no_fault_of_the_storage(place):
             call(f"{place}/nothing")
 
 
+def test_parts_of_many_files(bucket):
+    for name in "ab":
+        storage.write_text(f"{bucket}/{name}", 100 * name)
+    parts = [
+        storage.Part(f"{bucket}/b"),
+        storage.Part(f"{bucket}/c"),
+        storage.Part(f"{bucket}/a", 10, 3),
+        storage.Part(f"{bucket}/a", 98, 5),
+        storage.Part(f"{bucket}/a", 1000, 5),
+    ]
+    whole, missing, part, end, behind = storage.read_parts(parts)
+    assert (whole, part, end) == (100 * b"b", b"aaa", b"aa")
+    assert isinstance(missing, FileNotFoundError)
+    assert behind == b""  # read together with the one before it
+
+
+def test_a_part_behind_the_end_of_an_object_is_not_there(bucket):
+    storage.write_text(f"{bucket}/a", "a")
+    (behind,) = storage.read_parts([storage.Part(f"{bucket}/a", 5000, 5)])
+    assert isinstance(behind, FileNotFoundError)
+
+
 def test_patterns(bucket):
     for name in ("a/1.tar", "a/2.tar", "b/3.tar", "b/c/4.tar"):
         storage.write_text(f"{bucket}/{name}", "12")
