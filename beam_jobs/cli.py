@@ -37,6 +37,12 @@ def parse(options_class: type[Options], argv: Sequence[str] | None, *, prog: str
         UserError: an unknown option, a wrong type or a missing value.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for argument in arguments:
+        if (printable := os.fsencode(argument).decode("utf-8", "backslashreplace")) != argument:
+            raise UserError(
+                f"{printable} is no valid Unicode: rename it, or give --input a pattern with ? "
+                "where the odd characters are"
+            )
     parser = jsonargparse.ArgumentParser(
         prog=prog, description=options_class.__doc__, exit_on_error=False
     )
@@ -49,7 +55,8 @@ def parse(options_class: type[Options], argv: Sequence[str] | None, *, prog: str
         message = " ".join(str(error).split())
         raise UserError(f"{message} (all options: {prog} --help)") from error
     namespace.pop("config")
-    return options_class(**vars(parser.instantiate(namespace)))
+    # as_dict: an option may be called `update`, as a method of the namespace is
+    return options_class(**parser.instantiate(namespace).as_dict())
 
 
 def run_main(module: str) -> NoReturn:

@@ -2,7 +2,8 @@
 
     python -m beam_jobs.verify_dataset --input datasets/photos
 
-Exit status 0: all is well; 1: something is wrong, with one line for each fault.
+Exit status 0: all is well; 1: something is wrong, with one line for each fault and the command that
+mends them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from groundwork.errors import JobError
 if TYPE_CHECKING:
     import apache_beam as beam
 
+    from beam_jobs.inspection.verify_shard import Fault
+
 _MODULE = "beam_jobs.verify_dataset"
 _SHOWN = 20
 """Faults that are printed; the rest is counted."""
@@ -30,7 +33,8 @@ class Options(EngineOptions):
     """Check a dataset folder: checksums, images, labels, keys and counts."""
 
     input: str
-    """Dataset folder, complete, with the features image, label and key."""
+    """Dataset folder, complete, with the features image and label. Of one that TFDS made, records,
+    images, labels and counts are checked; of one made here, also keys and each file's SHA-256."""
     image_timeout: float = 30.0
     """Seconds that decoding one image may take."""
 
@@ -49,17 +53,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         lambda pipeline: _build(pipeline, dataset, options.image_timeout), options, total=total
     )
     for fault in sorted(faults)[:_SHOWN]:
-        print(f"  {fault}")
+        print(f"  {fault.text}")
     if len(faults) > _SHOWN:
         print(f"  and {len(faults) - _SHOWN:,} more")
     if faults:
-        raise JobError(f"{options.input} has {len(faults):,} faults: write it again")
+        from beam_jobs.inspection import mending
+
+        remedy = mending.command(options.input, [fault.shard for fault in faults])
+        raise JobError(f"{options.input} has {len(faults):,} faults, mend them with: {remedy}")
     print(f"{options.input}: {total:,} images, {len(dataset.shards):,} shards, no fault")
 
 
 def _build(
     pipeline: beam.Pipeline, dataset: dataset_reader.Dataset, timeout: float
-) -> beam.PCollection[str]:
+) -> beam.PCollection[Fault]:
     import apache_beam as beam
 
     from beam_jobs.inspection.verify_shard import KEYS, VerifyShard
@@ -76,14 +83,15 @@ def _build(
     return (results["faults"], duplicates) | "All faults" >> beam.Flatten()
 
 
-def _duplicates(group: tuple[int, Iterable[tuple[str, str]]]) -> Iterator[str]:
+def _duplicates(group: tuple[int, Iterable[tuple[Fault, str]]]) -> Iterator[Fault]:
     """Faults among the records whose keys have the same hash."""
-    first: dict[str, str] = {}
-    for where, key in sorted(group[1]):
+    first: dict[str, Fault] = {}
+    for record, key in sorted(group[1]):
         if key in first:
-            yield f"{where}: key {key!r} is also that of {first[key]}"
+            text = f"{record.text}: key {key!r} is also that of {first[key].text}"
+            yield record._replace(text=text)
         else:
-            first[key] = where
+            first[key] = record
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from beam_jobs.engines.engine_options import EngineOptions
@@ -52,5 +52,13 @@ class CorpusOptions(EngineOptions):
     """Size of a shard to aim at, in MB of images as they are stored in the corpus."""
     shards: int | None = None
     """Number of shards of each split, instead of --shard_size."""
+    update: bool = False
+    """Bring a complete dataset folder up to date: list the input again, and write those shards
+    again that have new, changed or vanished images. Options that choose images and their labels,
+    such as --input and --exclude, may be other ones. Its splits keep their number of shards, unless
+    that is wrong by more than a factor of two."""
+    rewrite: list[str] = field(default_factory=list)
+    """Shards to write again whatever they hold, such as train-00001-of-00016, as verify_dataset
+    names them; or all. Means --update."""
     retry_rejected: bool = False
     """Do those shards again that have rejected images, also in a complete dataset folder."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -13,6 +13,7 @@ from apache_beam.metrics import Metrics
 
 from beam_jobs.corpus import image_reader, splits
 from beam_jobs.corpus.entries import Entry, fingerprint, unpack
+from beam_jobs.corpus.folder_source import modified
 from beam_jobs.corpus.image_reader import Wanted
 from beam_jobs.corpus.plan import Plan
 from beam_jobs.dataset import shards
@@ -21,6 +22,7 @@ from beam_jobs.dataset.shards import Shard
 from beam_jobs.engines import metrics, progress
 from beam_jobs.images.image_check import Limits, Reason, Rejected
 from beam_jobs.images.image_process import ImageProcess
+from groundwork import storage
 from groundwork.errors import JobError
 
 _NUMBERED = re.compile(r"#[0-9]+$")
@@ -40,6 +42,7 @@ class WriteShard(beam.DoFn):
         on_duplicate_key: error, drop or rename.
         multi_label: an image may have several labels, or none.
         retry_rejected: write shards again that have rejected images.
+        rewrite: names of shards to write again; or all.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class WriteShard(beam.DoFn):
         *,
         multi_label: bool,
         retry_rejected: bool,
+        rewrite: Sequence[str] = (),
     ) -> None:
         self._folder = folder
         self._job_fingerprint = job_fingerprint
@@ -60,6 +64,7 @@ class WriteShard(beam.DoFn):
         self._on_duplicate_key = on_duplicate_key
         self._multi_label = multi_label
         self._retry_rejected = retry_rejected
+        self._rewrite = frozenset(rewrite)
         self._image_bytes = Metrics.distribution(metrics.NAMESPACE, metrics.IMAGE_BYTES)
 
     def setup(self) -> None:
@@ -77,9 +82,11 @@ class WriteShard(beam.DoFn):
         shard = Shard(DATASET, split, index, plan.shards[split])
         numbers = {label: number for number, label in enumerate(plan.labels)}
         entries = sorted(unsorted, key=lambda entry: (splits.key_hash(entry.key), entry))
-        made_from = fingerprint(self._job_fingerprint, plan.labels, entries)
+        made_from = fingerprint(self._job_fingerprint, numbers, entries)
         done = shards.read_manifest(self._folder, shard)
-        again = self._retry_rejected and done is not None and done.rejected
+        again = self._retry_rejected and done is not None and bool(done.rejected)
+        again |= not self._rewrite.isdisjoint((shard.name, "all"))
+        again |= self._has_newer(shard, entries)
         if done is not None and done.fingerprint == made_from and not again:
             progress.add(done=len(entries))
             self._count(metrics.SKIPPED, len(entries))
@@ -95,6 +102,11 @@ class WriteShard(beam.DoFn):
             self._count(name, count)
         shards.publish(self._folder, manifest)
 
+    def _has_newer(self, shard: Shard, entries: list[Entry]) -> bool:
+        """Whether a local file was changed after a local shard was written, if only inside."""
+        written = modified(storage.join(self._folder, shard.manifest_name))
+        return written > 0 and any(entry.modified > written for entry in entries)
+
     @staticmethod
     def _count(name: str, count: int) -> None:
         Metrics.counter(metrics.NAMESPACE, name).inc(count)
@@ -106,7 +118,7 @@ class WriteShard(beam.DoFn):
         counters: Counter[str],
         rejected: list[dict[str, Any]],
     ) -> Iterator[Example]:
-        for wanted, data in image_reader.read(self._unique(entries)):
+        for wanted, data in image_reader.read(self._unique(entries), self._folder):
             entry = wanted.entry
             try:
                 if isinstance(data, Rejected):
@@ -149,9 +161,10 @@ class WriteShard(beam.DoFn):
 
 
 def _reject(entry: Entry, error: Rejected) -> dict[str, Any]:
-    return {
+    reject: dict[str, Any] = {
         "key": entry.key,
         "locator": entry.locator,
         "reason": error.reason.value,
         "detail": error.detail,
     }
+    return reject | ({"images": entry.missing} if entry.missing else {})

@@ -11,19 +11,23 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from beam_jobs.corpus import tar_spool
+from beam_jobs.corpus import tar_spool, unpacked, zip_source
 from beam_jobs.corpus.entries import UNKNOWN_LENGTH, Entry
 from beam_jobs.images.image_check import Reason, Rejected
 from groundwork import storage
-from groundwork.errors import StorageFault
 
 _WINDOW_IMAGES = 1024
 _WINDOW_BYTES = 32 << 20
 """Images that are read at once; as many again wait for their turn."""
 _TYPICAL_BYTES = 128 << 10
 """What an image counts for whose size is known only once it is read."""
+
+
+_Found = dict[int, bytes | Rejected]
+"""What was read ahead, by the image's number in its window."""
 
 
 class Wanted(NamedTuple):
@@ -35,35 +39,61 @@ class Wanted(NamedTuple):
     """Why it is not to be read."""
 
 
-def read(wanted: Iterable[Wanted]) -> Iterator[tuple[Wanted, bytes | Rejected]]:
+def read(wanted: Iterable[Wanted], folder: str = "") -> Iterator[tuple[Wanted, bytes | Rejected]]:
     """The bytes of each image, in the same order, or why they cannot be had.
+
+    Args:
+        wanted: the images, neighbours best side by side.
+        folder: the dataset folder, where the copies of what cannot be read in place lie.
 
     Raises:
         StorageFault: the storage itself fails, which says nothing of the image.
     """
-    ahead: deque[tuple[list[Wanted], Future[dict[int, bytes | Rejected]]]] = deque()
+    ahead: deque[tuple[list[Wanted], Future[_Found]]] = deque()
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(1))
         local = _LocalFiles(stack)
+
+        def images(window: list[Wanted], fetched: Future[_Found]) -> Iterator[bytes | Rejected]:
+            found = fetched.result()
+            for number, image in enumerate(window):
+                # taken out: it is not kept until its window ends
+                data = found.pop(number, None)
+                if data is None:
+                    data = _known_problem(image)
+                if data is None:
+                    data = local.read(_path(image.entry, folder), image.entry)
+                yield _decoded(data, image.entry)
+
         for window in _windows(wanted):
-            ahead.append((window, pool.submit(_fetch, window)))
+            ahead.append((window, pool.submit(_fetch, window, folder)))
             if len(ahead) == 2:
-                yield from _in_order(*ahead.popleft(), local)
+                yield from zip(ahead[0][0], images(*ahead.popleft()), strict=True)
         while ahead:
-            yield from _in_order(*ahead.popleft(), local)
+            yield from zip(ahead[0][0], images(*ahead.popleft()), strict=True)
 
 
-def _in_order(
-    window: list[Wanted], fetched: Future[dict[int, bytes | Rejected]], local: _LocalFiles
-) -> Iterator[tuple[Wanted, bytes | Rejected]]:
-    found = fetched.result()
-    for number, image in enumerate(window):
-        if image.problem is not None:
-            yield image, image.problem
-        else:
-            # taken out: it is not kept until its window ends
-            data = found.pop(number, None)
-            yield image, local.read(image.entry) if data is None else data
+def _known_problem(image: Wanted) -> Rejected | None:
+    if image.problem is not None or not image.entry.problem:
+        return image.problem
+    lost = Reason.DAMAGED_ARCHIVE if image.entry.missing else Reason.UNREADABLE
+    return Rejected(lost, image.entry.problem)
+
+
+def _path(entry: Entry, folder: str) -> str:
+    if entry.codec == unpacked.CODEC:
+        return unpacked.location(folder, entry.path)
+    path = os.fsdecode(entry.path)
+    return tar_spool.local_copy(path) or path
+
+
+def _decoded(data: bytes | Rejected, entry: Entry) -> bytes | Rejected:
+    if isinstance(data, Rejected) or entry.codec != zip_source.CODEC:
+        return data
+    try:
+        return zip_source.inflate(data)
+    except ValueError as error:
+        return Rejected(Reason.CORRUPT, str(error))
 
 
 def _windows(wanted: Iterable[Wanted]) -> Iterator[list[Wanted]]:
@@ -80,26 +110,20 @@ def _windows(wanted: Iterable[Wanted]) -> Iterator[list[Wanted]]:
         yield window
 
 
-def _is_fetched(image: Wanted) -> bool:
-    entry = image.entry
-    remote = storage.is_remote(os.fsdecode(entry.path)) and not entry.problem
-    return remote and image.problem is None and tar_spool.local_copy(entry.path) is None
-
-
-def _fetch(window: list[Wanted]) -> dict[int, bytes | Rejected]:
+def _fetch(window: list[Wanted], folder: str) -> _Found:
     """The images behind URLs, by their number in the window."""
-    numbers = [number for number, image in enumerate(window) if _is_fetched(image)]
-    parts = [_part(window[number].entry) for number in numbers]
-    found = storage.read_parts(parts)
+    parts = {}
+    for number, image in enumerate(window):
+        path = _path(image.entry, folder)
+        if storage.is_remote(path) and _known_problem(image) is None:
+            length = image.entry.length
+            whole = length == UNKNOWN_LENGTH
+            parts[number] = storage.Part(path, image.entry.offset, None if whole else length)
+    found = storage.read_parts(list(parts.values()))
     return {
         number: _unreadable(data) if isinstance(data, OSError) else data
-        for number, data in zip(numbers, found, strict=True)
+        for number, data in zip(parts, found, strict=True)
     }
-
-
-def _part(entry: Entry) -> storage.Part:
-    whole = entry.length == UNKNOWN_LENGTH
-    return storage.Part(os.fsdecode(entry.path), entry.offset, None if whole else entry.length)
 
 
 def _unreadable(error: OSError) -> Rejected:
@@ -111,22 +135,18 @@ class _LocalFiles:
 
     def __init__(self, stack: ExitStack) -> None:
         stack.callback(self._close)
-        self._path: bytes | None = None
+        self._path = ""
         self._file: BinaryIO | None = None
 
-    def read(self, entry: Entry) -> bytes | Rejected:
+    def read(self, path: str, entry: Entry) -> bytes | Rejected:
         """The bytes of an image, or why they cannot be read."""
-        if entry.problem:
-            return Rejected(Reason.UNREADABLE, entry.problem)
         try:
-            if self._file is None or entry.path != self._path:
+            if self._file is None or path != self._path:
                 self._close()
-                self._file = open(tar_spool.local_copy(entry.path) or entry.path, "rb")  # noqa: SIM115, PTH123
-                self._path = entry.path
+                self._file = Path(path).open("rb")  # noqa: SIM115 - the next image may be in it
+                self._path = path
             self._file.seek(entry.offset)
             return self._file.read(entry.length)
-        except StorageFault:
-            raise
         except OSError as error:
             self._close()
             return _unreadable(error)
@@ -134,4 +154,4 @@ class _LocalFiles:
     def _close(self) -> None:
         if self._file is not None:
             self._file.close()
-        self._path = self._file = None
+        self._file = None

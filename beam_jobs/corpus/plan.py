@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import apache_beam as beam
 
-from beam_jobs.corpus.entries import UNKNOWN_LENGTH, unpack
+from beam_jobs.corpus import entries
+from beam_jobs.corpus.entries import UNKNOWN_LENGTH
 from beam_jobs.corpus.splits import split_of
 from groundwork import storage
 
@@ -33,6 +34,8 @@ class Plan:
     """Number of shards of each split that has images."""
     images: dict[str, int]
     """Images listed for each split."""
+    passed_over: dict[str, int] = field(default_factory=dict)
+    """Files that are taken for no images, by reason."""
 
     def to_json(self) -> str:
         """As it lies in the dataset folder."""
@@ -45,8 +48,8 @@ class Plan:
         return cls(**(values | {"labels": tuple(values["labels"])}))
 
 
-Totals = tuple[Counter[str], Counter[str], set[str]]
-"""Images by split, bytes by split, class names."""
+Totals = tuple[Counter[str], Counter[str], set[str], Counter[str]]
+"""Images by split, bytes by split, class names, files passed over by reason."""
 
 
 class MakePlan(beam.CombineFn):
@@ -57,6 +60,7 @@ class MakePlan(beam.CombineFn):
         shard_bytes: images of a shard together, about.
         shards: number of shards of each split, instead.
         classes: class names in the order of their numbers; empty: those that are found, sorted.
+        kept: number of shards of each split of the dataset that is updated.
     """
 
     def __init__(
@@ -65,7 +69,9 @@ class MakePlan(beam.CombineFn):
         shard_bytes: int,
         shards: int | None,
         classes: tuple[str, ...] = (),
+        kept: Mapping[str, int] | None = None,
     ) -> None:
+        self._kept = dict(kept or {})
         self._splits = dict(splits)
         self._shard_bytes = shard_bytes
         self._shards = shards
@@ -73,12 +79,13 @@ class MakePlan(beam.CombineFn):
 
     def create_accumulator(self) -> Totals:
         """Nothing yet."""
-        return Counter(), Counter(), set()
+        return Counter(), Counter(), set(), Counter()
 
     def add_input(self, mutable_accumulator: Totals, element: bytes) -> Totals:
         """Count a block of entries."""
-        images, size, labels = mutable_accumulator
-        for entry in unpack(element):
+        images, size, labels, passed_over = mutable_accumulator
+        passed_over.update(entries.passed_over(element))
+        for entry in entries.unpack(element):
             split = entry.split or split_of(entry.key, self._splits)
             images[split] += 1
             known = entry.length != UNKNOWN_LENGTH
@@ -88,29 +95,33 @@ class MakePlan(beam.CombineFn):
 
     def merge_accumulators(self, accumulators: Iterable[Totals]) -> Totals:
         """Add up counts."""
-        images, size, labels = self.create_accumulator()
-        for more_images, more_size, more_labels in accumulators:
+        images, size, labels, passed_over = self.create_accumulator()
+        for more_images, more_size, more_labels, more_passed_over in accumulators:
+            passed_over.update(more_passed_over)
             images.update(more_images)
             size.update(more_size)
             labels |= more_labels
-        return images, size, labels
+        return images, size, labels, passed_over
 
     def extract_output(self, accumulator: Totals) -> Plan:
         """The plan; splits in the order they were given in."""
-        images, size, labels = accumulator
+        images, size, labels, passed_over = accumulator
         named = [*self._splits, *sorted(set(images) - set(self._splits))]
         present = [split for split in named if images[split]]
         return Plan(
             labels=self._classes or _in_order(labels),
-            shards={split: self._count(images[split], size[split]) for split in present},
+            shards={split: self._count(split, images[split], size[split]) for split in present},
             images={split: images[split] for split in present},
+            passed_over=dict(passed_over.most_common()),
         )
 
-    def _count(self, images: int, size: int) -> int:
+    def _count(self, split: str, images: int, size: int) -> int:
         if self._shards is not None:
             return min(self._shards, images)
         small = min(_SMALL_SHARDS, -(-images // _SMALL_SHARD_IMAGES))
-        return max(small, -(-size // self._shard_bytes))
+        count = max(small, -(-size // self._shard_bytes))
+        kept = self._kept.get(split, 0)
+        return kept if kept <= 2 * count and count <= 2 * kept else count
 
 
 def _in_order(labels: set[str]) -> tuple[str, ...]:

@@ -39,10 +39,10 @@ def open_tar(path: str) -> Iterator[BinaryIO]:
         yield file
 
 
-def local_copy(path: bytes) -> Path | None:
-    """The copy of a remote tar that this job has made on this machine; None: there is none."""
+def local_copy(path: str) -> str:
+    """The copy of a remote tar that this job has made on this machine; empty: there is none."""
     folder = _folder()
-    return _find(os.fsdecode(path), folder) if folder and b"://" in path else None
+    return _find(path, folder) if folder and storage.is_remote(path) else ""
 
 
 def _copy(path: str) -> Path | None:
@@ -66,10 +66,10 @@ def _folder() -> Path | None:
 
 
 @functools.lru_cache(maxsize=4096)
-def _find(path: str, folder: Path) -> Path | None:
+def _find(path: str, folder: Path) -> str:
     # looked up once: all copies are made before the first image is read
     copy = folder / _name(path)
-    return copy if copy.exists() else None
+    return str(copy) if copy.exists() else ""
 
 
 def _name(path: str) -> str:

@@ -71,15 +71,26 @@ def reopen(folder: str) -> None:
     storage.delete(storage.join(folder, COMPLETED))
 
 
-def begin(folder: str, job: Job) -> None:
+def begin(folder: str, job: Job, *, other_options: bool = False) -> None:
     """Claim `folder` for `job`, or go on with what the same job has left there.
+
+    Args:
+        folder: the dataset folder.
+        job: who claims it.
+        other_options: it may have been written with others; those of `job` take their place.
 
     Raises:
         UserError: the folder holds something else.
     """
     path = storage.join(folder, JOB)
     if storage.exists(path):
-        _check_same(folder, job, json.loads(storage.read_text(path)))
+        found = json.loads(storage.read_text(path))
+        # where nothing is written yet, nothing is lost by other options
+        may_change = other_options or not storage.names(storage.join(folder, MANIFESTS))
+        if may_change and found.get("job") == job.name:
+            storage.write_text(path, job.to_json())
+        else:
+            _check_same(folder, job, found)
     elif strange := sorted(storage.names(folder) - {locks.LOCK})[:3]:
         raise UserError(
             f"{folder} holds {', '.join(strange)} and was not written by {job.name}: choose an "

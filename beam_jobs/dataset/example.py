@@ -67,8 +67,12 @@ def _varint(value: int) -> bytes:
     return bytes(parts)
 
 
-def deserialize(record: bytes) -> Example:
+def deserialize(record: bytes, place: str = "") -> Example:
     """The inverse of `serialize`.
+
+    Args:
+        record: the serialized tf.Example.
+        place: the key of an image that has none, as in most datasets of TFDS; empty: it must have.
 
     Raises:
         ValueError: `record` is no tf.Example, or lacks image or key.
@@ -79,7 +83,8 @@ def deserialize(record: bytes) -> Example:
         feature = _proto().FromString(record).features.feature
         (image,) = feature["image"].bytes_list.value
         labels = tuple(feature["label"].int64_list.value)
-        (key,) = feature["key"].bytes_list.value
+        keys = tuple(feature["key"].bytes_list.value)
+        (key,) = keys or ((place.encode(),) if place else ())
     except (DecodeError, ValueError) as error:
         raise ValueError("no tf.Example with one image and one key") from error
     return Example(image=image, labels=labels, key=key.decode())

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from beam_jobs.dataset import tfrecord
-from beam_jobs.dataset.example import Example, serialize
+from beam_jobs.dataset.example import Example, deserialize, serialize
 from groundwork import storage
 from groundwork.errors import JobError, StorageFault
 
@@ -31,9 +31,14 @@ class Shard:
         return f"{self.dataset}-{self.split}.tfrecord-{self.index:05d}-of-{self.count:05d}"
 
     @property
+    def name(self) -> str:
+        """For people: split, index and count."""
+        return f"{self.split}-{self.index:05d}-of-{self.count:05d}"
+
+    @property
     def manifest_name(self) -> str:
         """Path of its manifest in the dataset folder."""
-        return f"{MANIFESTS}/{self.split}-{self.index:05d}-of-{self.count:05d}.json"
+        return f"{MANIFESTS}/{self.name}.json"
 
 
 def shards(dataset: str, split: str, count: int) -> list[Shard]:
@@ -115,6 +120,24 @@ def read(folder: str, shard: Shard) -> Iterator[bytes]:
     """Yield the serialized examples of a shard; raises OSError or `CorruptRecordError`."""
     with storage.open_binary(_path(folder, shard)) as file:
         yield from tfrecord.read(file)
+
+
+def read_examples(folder: str, shard: Shard) -> Iterator[Example]:
+    """The examples of a shard; one without a key gets its place for one, as in train-00000:17.
+
+    Raises:
+        JobError: the shard is damaged.
+    """
+    number = 0
+    try:
+        for record in read(folder, shard):
+            yield deserialize(record, f"{shard.split}-{shard.index:05d}:{number}")
+            number += 1
+    except (OSError, ValueError, tfrecord.CorruptRecordError) as error:
+        raise JobError(
+            f"{_path(folder, shard)}, after {number} images: {error}; python -m "
+            "beam_jobs.verify_dataset names all faults"
+        ) from error
 
 
 def _path(folder: str, shard: Shard) -> str:

@@ -12,7 +12,6 @@ import numpy as np
 
 from beam_jobs.corpus import exclude
 from beam_jobs.dataset import shards
-from beam_jobs.dataset.example import deserialize
 from beam_jobs.dataset.shards import Shard
 from beam_jobs.duplicates.duplicate_options import DuplicateOptions
 from beam_jobs.duplicates.hash_shard import Hashes
@@ -167,7 +166,7 @@ def _thumbnails(places: set[Place]) -> dict[Place, str]:
     by_shard = sorted(places, key=lambda place: (place.folder, place.shard, place.number))
     for (folder, shard), group in itertools.groupby(by_shard, key=lambda p: (p.folder, p.shard)):
         wanted = {place.number: place for place in group}
-        for number, record in enumerate(shards.read(folder, shard)):
+        for number, example in enumerate(shards.read_examples(folder, shard)):
             if number in wanted:
-                found[wanted[number]] = thumbnail_url(deserialize(record).image)
+                found[wanted[number]] = thumbnail_url(example.image)
     return found

@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image
 
 from beam_jobs.dataset import shards
-from beam_jobs.dataset.example import deserialize
 from beam_jobs.dataset.shards import Shard
 from beam_jobs.duplicates import perceptual_hash
 from beam_jobs.engines import progress
@@ -42,8 +41,7 @@ class HashShard(beam.DoFn):
         """Hash one shard."""
         folder, shard = element
         keys, bits = [], []
-        for record in shards.read(folder, shard):
-            example = deserialize(record)
+        for example in shards.read_examples(folder, shard):
             with Image.open(io.BytesIO(example.image)) as image:
                 image.draft("L", (256, 256))  # a JPEG is decoded no larger than is needed
                 found = perceptual_hash.variants(image, crops=self._crops, mirrored=self._mirrored)

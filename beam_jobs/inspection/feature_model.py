@@ -10,7 +10,6 @@ import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
 
 from beam_jobs.dataset import shards
-from beam_jobs.dataset.example import deserialize
 from beam_jobs.dataset.shards import Shard
 from beam_jobs.engines import progress
 from groundwork import storage
@@ -87,8 +86,7 @@ class FeatureModel(ModelHandler):
 
 def read_images(shard: Shard, folder: str) -> Iterator[ShardImage]:
     """The images of a shard."""
-    for number, record in enumerate(shards.read(folder, shard)):
-        example = deserialize(record)
+    for number, example in enumerate(shards.read_examples(folder, shard)):
         yield ShardImage(shard, number, example.key, example.labels, example.image)
 
 

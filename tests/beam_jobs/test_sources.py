@@ -1,36 +1,25 @@
 import importlib.util
-import io
 import json
-import tarfile
-from collections.abc import Iterable
 
 import pytest
-from beam_corpus import build, class_names, encoded, examples, make_folder, picture, rejected
+from beam_corpus import (
+    ALL,
+    build,
+    class_names,
+    encoded,
+    examples,
+    make_folder,
+    picture,
+    rejected,
+    stored,
+    tar,
+)
 
 from groundwork.errors import JobError, UserError
 
 
-def tar(members: Iterable[tuple[str, bytes]]) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as archive:
-        for name, content in members:
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return file.getvalue()
-
-
 def image(number: int) -> bytes:
     return encoded(picture(number))
-
-
-def stored(folder, split: str = "train") -> dict[str, tuple[str, bytes]]:
-    """Class name and image by key."""
-    names = class_names(folder)
-    return {e.key: (names[e.labels[0]], e.image) for e in examples(folder, split)}
-
-
-ALL = ("--splits", "train:1")
 
 
 def test_class_folders_in_a_tar(tmp_path):
@@ -93,28 +82,6 @@ def test_names_that_point_outside_are_only_names(tmp_path):
         "x.tar/etc/passwd/y.jpg",
     }
     assert {path.name for path in tmp_path.iterdir()} == {"x.tar", "deep"}
-
-
-def test_a_tar_cut_short_gives_what_it_has_and_says_so(tmp_path):
-    whole = tar([(f"c/{n}.jpg", image(n)) for n in range(4)])
-    third = whole.index(image(2))
-    (tmp_path / "x.tar").write_bytes(whole[: third + 100])
-    with pytest.raises(JobError, match=r"2 of 4 images are bad"):
-        build(tmp_path / "x.tar", tmp_path / "out", *ALL)
-    build(tmp_path / "x.tar", tmp_path / "out", *ALL, "--max_rejected", "0.5")
-    assert stored(tmp_path / "out").keys() == {"x.tar/c/0.jpg", "x.tar/c/1.jpg"}
-    reasons = rejected(tmp_path / "out")
-    assert reasons["x.tar (end)"] == "unreadable"
-    assert len(reasons) == 2
-
-
-def test_what_is_no_tar_is_refused(tmp_path):
-    (tmp_path / "x.tar.gz").write_bytes(b"")
-    with pytest.raises(UserError, match="compressed archive cannot be read in place"):
-        build(tmp_path / "x.tar.gz", tmp_path / "out")
-    (tmp_path / "x.tar").write_bytes(b"no tar at all" * 100)
-    with pytest.raises(JobError, match="1 of 1 images are bad"):
-        build(tmp_path / "x.tar", tmp_path / "out")
 
 
 @pytest.fixture
