@@ -18,8 +18,8 @@ from typing import NoReturn, TypeVar
 
 import jsonargparse
 
-from groundwork.errors import UserError
 from beam_jobs.logs import quiet_beam
+from groundwork.errors import UserError
 
 Options = TypeVar("Options")
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beam_jobs import cli
 from beam_jobs.dataset import dataset_reader
 from beam_jobs.engines import engine
 from beam_jobs.engines.engine_options import EngineOptions
+from groundwork import storage
 from groundwork.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,14 +52,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     from beam_jobs.inspection import dataset_report
 
     report = dataset_report.report(dataset, statistics)
-    folder = Path(options.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(report, indent=1, ensure_ascii=False)
-    (folder / "dataset.json").write_text(text + "\n", encoding="utf-8")
-    page = dataset_report.page(dataset, report, statistics, options.pictures)
-    (folder / "index.html").write_text(page, encoding="utf-8")
+    values = storage.join(options.output, "dataset.json")
+    storage.write_text(values, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    page = storage.join(options.output, "index.html")
+    storage.write_text(page, dataset_report.page(dataset, report, statistics, options.pictures))
     print(dataset_report.lines(report))
-    print(f"  more in {folder}/dataset.json and, with pictures, {folder}/index.html")
+    print(f"  more in {values} and, with pictures, {page}")
 
 
 def _build(

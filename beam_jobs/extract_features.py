@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from beam_jobs import cli
-from groundwork import storage
 from beam_jobs.dataset import dataset_reader
 from beam_jobs.engines import engine
 from beam_jobs.engines.engine_options import EngineOptions
+from groundwork import storage
 from groundwork.errors import UserError
 
 if TYPE_CHECKING:

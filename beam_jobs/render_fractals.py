@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from beam_jobs import cli
-from groundwork import storage
 from beam_jobs.dataset import dataset_folder, generated_dataset
 from beam_jobs.dataset.dataset_folder import Job
 from beam_jobs.dataset.example import Example
 from beam_jobs.dataset.shards import Shard, shards
 from beam_jobs.engines import engine, progress
 from beam_jobs.engines.engine_options import EngineOptions
+from groundwork import storage
 from groundwork.errors import UserError
 
 if TYPE_CHECKING:

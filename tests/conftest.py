@@ -6,6 +6,8 @@ import signal
 
 from pipeline.tensorflow_startup import prefer_onednn
 
+pytest_plugins = ["loopback"]
+
 prefer_onednn()  # as every command, and before any test imports TensorFlow
 
 

@@ -22,13 +22,13 @@ from beam_jobs.corpus.manifest_source import Format
 from beam_jobs.corpus.plan import PLAN, MakePlan, Plan
 from beam_jobs.corpus.sources import Reading, Unit
 from beam_jobs.corpus.table_rows import Columns, parse_columns
-from groundwork import storage
 from beam_jobs.dataset import dataset_folder, shards, summary
 from beam_jobs.dataset.dataset_folder import Job
 from beam_jobs.dataset.shards import Manifest
 from beam_jobs.engines import engine
-from groundwork.errors import JobError
 from beam_jobs.images.image_check import Limits
+from groundwork import storage
+from groundwork.errors import JobError
 
 _DECISIVE = (
     *("input", "splits", "label_from", "multi_label", "max_size", "min_size", "max_pixels"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,20 +12,21 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from beam_jobs.corpus import splits, unpacked, zip_source
-from beam_jobs.corpus.downloads import Downloader, Downloads, Manners, is_url
+from beam_jobs.corpus import image_reader, splits
+from beam_jobs.corpus.downloads import Downloader, Downloads, Manners
 from beam_jobs.corpus.entries import Entry, fingerprint, unpack
 from beam_jobs.corpus.folder_source import modified
+from beam_jobs.corpus.image_reader import Wanted
 from beam_jobs.corpus.plan import Plan
-from groundwork import storage
 from beam_jobs.dataset import shards
 from beam_jobs.dataset.example import Example
 from beam_jobs.dataset.extra_features import Field, field
 from beam_jobs.dataset.shards import Shard
 from beam_jobs.engines import metrics, progress
-from groundwork.errors import JobError
 from beam_jobs.images.image_check import Limits, Reason, Rejected
 from beam_jobs.images.image_process import ImageProcess
+from groundwork import storage
+from groundwork.errors import JobError
 
 _NUMBERED = re.compile(r"#[0-9]+$")
 """A key that looks as if it had been renamed: renamed itself, it cannot meet one that was."""
@@ -126,102 +126,48 @@ class WriteShard(beam.DoFn):
         counters: Counter[str],
         rejected: list[dict[str, Any]],
     ) -> Iterator[Example]:
-        with _Reader(self._folder, Downloads(self._downloader, entries)) as reader:
-            for key, entry in self._unique(entries, rejected):
-                try:
-                    data = reader.read(entry)
-                    counters[metrics.READ] += 1
-                    counters[metrics.BYTES_IN] += len(data)
-                    if not entry.labels and not self._multi_label:
-                        raise Rejected(Reason.NO_LABEL)
-                    labels = tuple(sorted({numbers[label] for label in entry.labels}))
-                    checked = self._images.check(data)
-                except Rejected as error:
-                    rejected.append(_reject(entry, error))
-                else:
-                    image = data if checked.encoded is None else checked.encoded
-                    counters[metrics.WRITTEN] += 1
-                    counters[metrics.BYTES_OUT] += len(image)
-                    counters[metrics.REENCODED] += checked.encoded is not None
-                    counters[metrics.shorter_side(min(checked.width, checked.height))] += 1
-                    self._image_bytes.update(len(image))
-                    yield Example(image, labels, key, _extra(entry, fields))
-                progress.add(done=1)
+        downloads = Downloads(self._downloader, entries)
+        found = image_reader.read(self._unique(entries), self._folder, downloads)
+        for wanted, data in found:
+            entry = wanted.entry
+            try:
+                if isinstance(data, Rejected):
+                    raise data
+                counters[metrics.READ] += 1
+                counters[metrics.BYTES_IN] += len(data)
+                if not entry.labels and not self._multi_label:
+                    raise Rejected(Reason.NO_LABEL)
+                labels = tuple(sorted({numbers[label] for label in entry.labels}))
+                checked = self._images.check(data)
+            except Rejected as error:
+                rejected.append(_reject(entry, error))
+            else:
+                image = data if checked.encoded is None else checked.encoded
+                counters[metrics.WRITTEN] += 1
+                counters[metrics.BYTES_OUT] += len(image)
+                counters[metrics.REENCODED] += checked.encoded is not None
+                counters[metrics.shorter_side(min(checked.width, checked.height))] += 1
+                self._image_bytes.update(len(image))
+                yield Example(image, labels, wanted.key, _extra(entry, fields))
+            progress.add(done=1)
 
-    def _unique(
-        self, entries: list[Entry], rejected: list[dict[str, Any]]
-    ) -> Iterator[tuple[str, Entry]]:
+    def _unique(self, entries: list[Entry]) -> Iterator[Wanted]:
         """Give each entry a key of its own; entries with equal keys stand side by side."""
         for key, same in itertools.groupby(entries, key=lambda entry: entry.key):
             for number, entry in enumerate(same):
                 if number == 0:
                     first = entry
                     rename = self._on_duplicate_key == "rename" and _NUMBERED.search(key)
-                    yield (f"{key}#0" if rename else key), entry
+                    yield Wanted(f"{key}#0" if rename else key, entry)
                 elif self._on_duplicate_key == "rename":
-                    yield f"{key}#{number}", entry
+                    yield Wanted(f"{key}#{number}", entry)
                 elif self._on_duplicate_key == "drop":
-                    rejected.append(_reject(entry, Rejected(Reason.DUPLICATE_KEY, first.locator)))
-                    progress.add(done=1)
+                    yield Wanted(key, entry, Rejected(Reason.DUPLICATE_KEY, first.locator))
                 else:
                     raise JobError(
                         f"two images have the key {key!r}: {first.locator} and {entry.locator}; "
                         "give --on_duplicate_key drop or rename"
                     )
-
-
-class _Reader:
-    """Reads images; keeps the last file open, since a tar holds many."""
-
-    def __init__(self, folder: str, downloads: Downloads) -> None:
-        self._folder = folder
-        self._downloads = downloads
-        self._path: bytes | None = None
-        self._context: Any = None
-        self._file: Any = None
-
-    def __enter__(self) -> _Reader:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._close()
-        self._downloads.close()
-
-    def read(self, entry: Entry) -> bytes:
-        """The bytes of an image.
-
-        Raises:
-            Rejected: they cannot be read.
-        """
-        if entry.problem:
-            lost = Reason.DAMAGED_ARCHIVE if entry.missing else Reason.UNREADABLE
-            raise Rejected(lost, entry.problem)
-        if is_url(entry.path):
-            return self._downloads.read(entry)
-        if entry.codec == unpacked.CODEC:
-            copy = unpacked.location(self._folder, entry.path)
-            entry = entry._replace(path=os.fsencode(copy), codec="")
-        try:
-            if entry.path != self._path:
-                self._close()
-                self._context = storage.open_binary(os.fsdecode(entry.path))
-                self._file = self._context.__enter__()
-                self._path = entry.path
-            self._file.seek(entry.offset)
-            data: bytes = self._file.read(entry.length)
-            if entry.codec == zip_source.CODEC:
-                data = zip_source.inflate(data)
-        except OSError as error:
-            self._close()
-            raise Rejected(Reason.UNREADABLE, error.strerror or str(error)) from error
-        except ValueError as error:
-            raise Rejected(Reason.CORRUPT, str(error)) from error
-        return data
-
-    def _close(self) -> None:
-        if self._context is not None:
-            self._context.__exit__(None, None, None)
-        self._path = self._context = self._file = None
 
 
 def _extra(entry: Entry, fields: dict[str, str]) -> tuple[Field, ...]:

@@ -156,13 +156,16 @@ class Downloads:
         self._begun: deque[tuple[Entry, Future[bytes]]] = deque()
         self._threads: ThreadPoolExecutor | None = None
 
-    def read(self, entry: Entry) -> bytes:
-        """The image of an entry; raises Rejected. Entries before it are not wanted any more."""
+    def read(self, entry: Entry) -> bytes | Rejected:
+        """The image of an entry, or why it cannot be had; those before it are given up."""
         while True:
             self._begin()
             found, future = self._begun.popleft()
             if found == entry:
-                return future.result()
+                try:
+                    return future.result()
+                except Rejected as rejected:
+                    return rejected
             future.cancel()
 
     def close(self) -> None:

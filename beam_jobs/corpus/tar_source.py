@@ -14,11 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from beam_jobs.corpus import folder_source, unpacked
+from beam_jobs.corpus import folder_source, tar_spool, unpacked
 from beam_jobs.corpus.archive_members import Member, Members, Naming, normal
 from beam_jobs.corpus.entries import Entry, class_name, text
 from beam_jobs.corpus.passed_over import PassedOver
-from groundwork import storage
 
 SUFFIX = ".tar"
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -117,7 +116,7 @@ def list_tar(
     codec = unpacked.CODEC if suffix != SUFFIX else ""
     try:
         place = unpacked.unpack(folder, path) if codec else path
-        with storage.open_binary(place) as file:
+        with tar_spool.open_tar(place) as file:
             end = file.seek(0, os.SEEK_END)
             yield from _list(_Archive(file, 0, end), naming, codec)
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,19 @@ def _info(folder: str) -> Any:
                 f"{folder}/features.json names the class {foreign[0]}: only those of "
                 "tensorflow_datasets are imported"
             )
-        return tfds.builder_from_directory(folder).info
-    except UserError:
+        if not storage.is_remote(folder):
+            return tfds.builder_from_directory(folder).info
+        # from a local copy: TFDS knows fewer kinds of storage
+        with tempfile.TemporaryDirectory() as copy:
+            for name in storage.names(folder):
+                if name.endswith((".json", ".labels.txt")):
+                    storage.copy_to_local(storage.join(folder, name), f"{copy}/{name}")
+            return tfds.builder_from_directory(copy).info
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{folder} lacks metadata that TFDS writes ({one_line(error)}): write the dataset again"
+        ) from error
+    except (UserError, OSError):
         raise
     except Exception as error:  # TFDS raises nearly every kind for metadata that are damaged
         raise UserError(

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from beam_jobs.dataset import tfrecord
-from groundwork import storage
 from beam_jobs.dataset.example import Example, deserialize, serialize
-from groundwork.errors import JobError
+from groundwork import storage
+from groundwork.errors import JobError, StorageFault
 
 MANIFESTS = "manifests"
 
@@ -101,6 +101,8 @@ def write(folder: str, shard: Shard, fingerprint: str, examples: Iterable[Exampl
                 records += 1
                 example_bytes += len(record)
                 file_bytes += len(framed)
+    except StorageFault:  # it says all that there is to say
+        raise
     except OSError as error:  # of this file: who gives the examples deals with its own
         raise JobError(
             f"cannot write {_path(folder, shard)}: {error.strerror or error}; once that is mended, "

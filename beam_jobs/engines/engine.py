@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from beam_jobs.engines import dataflow, local_worker, progress
 from beam_jobs.engines.engine_options import EngineOptions
-from groundwork.errors import JobError, UserError
 from beam_jobs.logs import quiet_beam
+from groundwork.errors import JobError, UserError
 
 if TYPE_CHECKING:
     import apache_beam as beam

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
 
-from groundwork import storage
 from beam_jobs.dataset import shards
 from beam_jobs.dataset.shards import Shard
 from beam_jobs.engines import progress
+from groundwork import storage
 from groundwork.errors import UserError
 
 _SIGNATURE = "features"

@@ -75,7 +75,9 @@ class VerifyShard(beam.DoFn):
         if manifest is not None and manifest.sha256 != self._file_digest(name):
             yield f"{name}: SHA-256 differs from {shard.manifest_name}"
 
-    def _check(self, record: bytes, shard: Shard, where: str) -> Iterator[str | TaggedOutput[str, Any]]:
+    def _check(
+        self, record: bytes, shard: Shard, where: str
+    ) -> Iterator[str | TaggedOutput[str, Any]]:
         try:
             example = deserialize(record, "" if self._dataset.has_keys else where)
         except ValueError as error:

@@ -134,7 +134,7 @@ def test_a_jsonl_table_with_several_labels(images, tmp_path):
         ("t.csv", 'path,label\na,b\n"c,d\ne,f', "behind line 2 is not CSV: unexpected end"),
         ("t.jsonl", '{"path": "a\\u0000"}', r"line 1: 'a\\x00' is no Unicode, or has a NUL"),
         ("t.jsonl", '{"path": "a.jpg", "label": ["\\ud800"]}', "is no Unicode"),
-        ("t.csv", "path,label\nftp://host/a.jpg,b", "no filesystem for ftp:// is installed"),
+        ("t.csv", "path,label\nftp://host/a.jpg,b", "ftp:// is not served"),
         ("t.csv", "path,label\na,b,c", "line 2 has more cells than its first line"),
         ("t.jsonl", '{"path": "a.jpg", "label": [null]}', "the label None is neither text nor"),
         ("t.jsonl", '{"path": "a.jpg", "label": 0.5}', "the label 0.5 is neither text nor"),
@@ -262,10 +262,10 @@ def test_synset_names(tmp_path):
 
 def test_remote_paths_need_their_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"s3://.*pip install 'apache-beam\[aws\]'"):
+    with pytest.raises(UserError, match=r"s3://.*pip install 'vit-keras-pipeline\[aws\]'"):
         build("s3://bucket/photos", tmp_path / "out")
 
 
 def test_an_output_that_nothing_serves(images, tmp_path):
-    with pytest.raises(UserError, match="no filesystem for http:// is installed"):
-        build(images / "0.jpg", "http://host/dataset")
+    with pytest.raises(UserError, match="ftp:// is not served"):
+        build(images / "0.jpg", "ftp://host/dataset")

@@ -7,11 +7,11 @@ import json
 import pytest
 from exported_models import export_tiny_vit
 
+from groundwork.errors import UserError
 from pipeline import cli
 from pipeline.benchmark import main
 from pipeline.benchmarking.bottleneck import Machine, find_bottleneck
 from pipeline.config import DataConfig, PretrainConfig
-from groundwork.errors import UserError
 
 
 @pytest.fixture

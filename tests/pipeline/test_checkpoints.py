@@ -11,10 +11,10 @@ import pytest
 from exported_models import tiny_vit
 from test_pretrain import assert_bitwise_equal, checkpoint_values, rows
 
+from groundwork.errors import DiskFull, UserError
 from pipeline import cli
 from pipeline.check_config import check_config
 from pipeline.config import OptimConfig
-from groundwork.errors import DiskFull, UserError
 from pipeline.serving.config import ExportOptions
 from pipeline.training.best_checkpoint import BestCheckpoint
 from pipeline.training.checkpoint import Checkpointer

@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 from dataset_folders import encode, write_dataset_folder
 
+from groundwork.errors import UserError
 from pipeline.data import class_counts
 from pipeline.data.class_counts import balancing_weights, cached_class_counts, count_classes
 from pipeline.data.source import open_source
-from groundwork.errors import UserError
 from pipeline.training.objectives import make_objective
 
 

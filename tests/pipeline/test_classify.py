@@ -6,9 +6,9 @@ import tensorflow as tf
 from dataset_folders import encode
 from exported_models import CLASS_NAMES, export_tiny_vit, tiny_vit
 
+from groundwork.errors import UserError
 from pipeline import classify
 from pipeline.data.preprocess import EvalPreprocess
-from groundwork.errors import UserError
 
 RNG = np.random.default_rng(5)
 

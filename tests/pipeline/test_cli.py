@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
+from groundwork.errors import UserError
 from pipeline import cli
 from pipeline.config import PretrainConfig
-from groundwork.errors import UserError
 
 PROG = "python -m pipeline.pretrain"
 

@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from pipeline.check_config import check_config
 from groundwork.errors import UserError
+from pipeline.check_config import check_config
 from pipeline.training.cluster import Cluster, expand_node_list, find_cluster
 
 

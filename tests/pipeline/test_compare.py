@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline import compare
 from groundwork.errors import UserError
+from pipeline import compare
 from pipeline.evaluation.comparison import interval, paired_difference
 
 LABELS = np.arange(400) % 4

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from groundwork.errors import UserError
 from pipeline import cli
 from pipeline.config import PretrainConfig
-from groundwork.errors import UserError
 from pipeline.evaluation.config import TransferConfig
 from pipeline.evaluation.run import run_transfer
 from pipeline.study import run as study_run

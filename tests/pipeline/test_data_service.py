@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from groundwork.errors import InputFailed, UserError
 from pipeline import data_service
 from pipeline.check_config import check_config
 from pipeline.data.source import open_source
 from pipeline.data.train_batches import train_batches
 from pipeline.data.train_order import EpochOrder
-from groundwork.errors import InputFailed, UserError
 from pipeline.launch_local import free_ports
 from pipeline.training import run as run_module
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from groundwork.errors import UserError
 from pipeline import export
 from pipeline.config import DataConfig, ModelConfig, PretrainConfig
-from groundwork.errors import UserError
 from pipeline.model import build_model
 from pipeline.serving.loading import open_export
 from pipeline.training.checkpoint import Checkpointer

@@ -8,9 +8,9 @@ import pytest
 from dataset_folders import encode, write_dataset_folder
 from exported_models import CLASS_NAMES, export_tiny_vit, tiny_vit
 
+from groundwork.errors import UserError
 from pipeline import export as command
 from pipeline.data.source import open_source
-from groundwork.errors import UserError
 from pipeline.serving.conversion import litert, onnx
 from pipeline.serving.conversion.convert_export import FORMATS, convert_export
 from pipeline.serving.conversion.runtime import require

@@ -12,8 +12,8 @@ import tensorflow as tf
 from dataset_folders import encode
 from exported_models import CLASS_NAMES, export_tiny_vit, tiny_vit
 
-from pipeline.data.preprocess import EvalPreprocess
 from groundwork.errors import UserError
+from pipeline.data.preprocess import EvalPreprocess
 from pipeline.serving import export_folder, parity
 from pipeline.serving.export_folder import export_model
 from pipeline.serving.loading import open_export

@@ -11,8 +11,8 @@ from exported_models import export_tiny_vit
 from test_transfer import CLASS_NAMES, config, stripes
 from test_vtab import write_tfds
 
-from pipeline.data.source import read_records
 from groundwork.errors import UserError
+from pipeline.data.source import read_records
 from pipeline.evaluation.comparison import compare_reports
 from pipeline.evaluation.config import ExtraTest, FewShotConfig, FineTuneConfig, TransferData
 from pipeline.evaluation.extra_tests import open_extra_tests

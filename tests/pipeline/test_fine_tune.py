@@ -11,8 +11,8 @@ from dataset_folders import encode, write_dataset_folder
 from exported_models import export_tiny_vit, tiny_vit
 
 import vit_keras
-from pipeline.data.source import open_source
 from groundwork.errors import TrainingDiverged, UserError
+from pipeline.data.source import open_source
 from pipeline.evaluation.config import FineTuneConfig, TransferConfig, TransferData
 from pipeline.evaluation.fine_tuning import protocol
 from pipeline.evaluation.fine_tuning import recipe as recipe_module

@@ -12,8 +12,8 @@ import pytest
 from exported_models import export_tiny_vit, tiny_vit
 
 import vit_keras
-from pipeline import inspect_model
 from groundwork.errors import UserError
+from pipeline import inspect_model
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import pytest
 import tensorflow as tf
 from dataset_folders import encode
 
+from groundwork.errors import UserError
 from pipeline.check_config import check_config
 from pipeline.config import DataConfig
 from pipeline.data.keras_cv_augment import standard_policy, transformations
 from pipeline.data.train_batches import training_view
-from groundwork.errors import UserError
 
 
 def views(policy: str, layers: int, count: int = 12) -> np.ndarray:

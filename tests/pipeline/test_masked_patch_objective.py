@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from test_pretrain import assert_bitwise_equal, checkpoint_values, rows, stop_at
 
+from groundwork.errors import UserError
 from pipeline.check_config import check_config
 from pipeline.data.source import open_source
-from groundwork.errors import UserError
 from pipeline.serving.loading import open_export
 from pipeline.training.evaluate import make_evaluate
 from pipeline.training.inputs import distributed_eval_batches, distributed_train_batches

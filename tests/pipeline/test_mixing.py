@@ -7,11 +7,11 @@ import pytest
 import tensorflow as tf
 from test_train_step import train
 
+from groundwork.errors import UserError
 from pipeline.config import DataConfig
 from pipeline.data.source import open_source
 from pipeline.data.train_batches import train_batches
 from pipeline.data.train_order import EpochOrder
-from groundwork.errors import UserError
 from pipeline.training.inputs import check_divisible
 from pipeline.training.losses import cross_entropy
 from pipeline.training.mixing import draw_mixing, mix_images, swap_pairs

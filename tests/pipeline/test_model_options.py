@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
+from groundwork.errors import UserError
 from pipeline import cli
 from pipeline.config import ModelConfig, PretrainConfig
-from groundwork.errors import UserError
 from pipeline.model import build_model
 
 VIT = {"variant": "Ti/8", "num_layers": "2", "width": "16", "mlp_dim": "32", "num_heads": "2"}

@@ -14,8 +14,8 @@ import pytest
 import tensorflow as tf
 from test_pretrain import checkpoint_values, stop_at
 
-from pipeline import cli, launch_local
 from groundwork.errors import InputFailed, WorkerLost
+from pipeline import cli, launch_local
 from pipeline.training.other_workers import end_together, explain_lost_worker
 from pipeline.training.run import run
 

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 import vit_keras
-from pipeline.config import OptimConfig
 from groundwork.errors import UserError
+from pipeline.config import OptimConfig
 from pipeline.training.optimizers import make_optimizer
 from pipeline.training.optimizers.adafactor import factored_axes
 from pipeline.training.optimizers.weight_rules import WeightRule, weight_rules

@@ -11,9 +11,9 @@ import pytest
 from kept_tensors import kept_bytes
 
 import vit_keras
+from groundwork.errors import UserError
 from pipeline import cli
 from pipeline.data.source import open_source
-from groundwork.errors import UserError
 from pipeline.model import build_model
 from pipeline.preflight import __main__ as command
 from pipeline.preflight.activations import activations

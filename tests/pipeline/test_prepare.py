@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from pipeline import cli
 from groundwork.errors import UserError
+from pipeline import cli
 from pipeline.prepare import prepare_source
 
 

@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 from dataset_folders import encode, write_dataset_folder
 
-from pipeline.data.source import open_source
 from groundwork.errors import InputFailed, TrainingDiverged, UserError
+from pipeline.data.source import open_source
 from pipeline.model import build_model
 from pipeline.training import run as run_module
 from pipeline.training.evaluate import make_evaluate

@@ -6,8 +6,8 @@ import tensorflow_datasets as tfds
 from dataset_folders import encode, write_dataset_folder, write_split
 from test_vtab import write_tfds
 
-from pipeline.data.source import open_source, read_records
 from groundwork.errors import UserError
+from pipeline.data.source import open_source, read_records
 
 CLASSES = ("ant", "bée", "猫")
 

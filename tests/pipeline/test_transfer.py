@@ -8,8 +8,8 @@ import tensorflow as tf
 from dataset_folders import encode, write_dataset_folder
 from exported_models import export_tiny_vit
 
-from pipeline import transfer
 from groundwork.errors import UserError
+from pipeline import transfer
 from pipeline.evaluation.config import TransferConfig, TransferData
 from pipeline.evaluation.run import run_transfer
 from pipeline.evaluation.task import open_dataset_task

@@ -10,9 +10,9 @@ import tensorflow_datasets as tfds
 from dataset_folders import write_split
 from exported_models import export_tiny_vit
 
+from groundwork.errors import UserError
 from pipeline.data.preprocess import decode_rgb
 from pipeline.data.source import read_records
-from groundwork.errors import UserError
 from pipeline.evaluation.config import TransferConfig, TransferData
 from pipeline.evaluation.run import run_transfer
 from pipeline.evaluation.vtab import labels

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from pipeline import launch_local
 from groundwork.errors import UserError
+from pipeline import launch_local
 from pipeline.worker_group import WorkerGroup
 
 OBEDIENT = "import signal, sys; signal.signal(15, lambda *_: sys.exit(143)); "
