@@ -42,12 +42,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = cli.parse(Options, argv, prog=f"python -m {_MODULE}")
     if options.pictures < 0:
         raise UserError(f"--pictures {options.pictures} is negative")
-    dataset = dataset_reader.open_dataset(options.input)
+    dataset = dataset_reader.open_dataset(options.input, check=options.check)
     total = sum(map(sum, dataset.lengths.values()))
     print(f"describe_dataset: {total:,} images in {options.input}, {options.describe()}")
     statistics = engine.collect(
         lambda pipeline: _build(pipeline, dataset, options.pictures), options, total=total
     )
+    if options.check:
+        return
 
     from beam_jobs.inspection import dataset_report
 

@@ -46,12 +46,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         JobError: the dataset has faults.
     """
     options = cli.parse(Options, argv, prog=f"python -m {_MODULE}")
-    dataset = dataset_reader.open_dataset(options.input)
+    dataset = dataset_reader.open_dataset(options.input, check=options.check)
     total = sum(map(sum, dataset.lengths.values()))
     print(f"verify_dataset: {total:,} images in {options.input}, {options.describe()}")
     faults = engine.collect(
         lambda pipeline: _build(pipeline, dataset, options.image_timeout), options, total=total
     )
+    if options.check:
+        return
     for fault in sorted(faults)[:_SHOWN]:
         print(f"  {fault.text}")
     if len(faults) > _SHOWN:

@@ -30,6 +30,7 @@ from beam_jobs.images.image_check import Limits
 from groundwork import storage
 from groundwork.errors import JobError
 
+_MODULE = "beam_jobs.build_dataset"
 _DECISIVE = (
     *("input", "splits", "label_from", "multi_label", "max_size", "min_size", "max_pixels"),
     *("quality", "on_duplicate_key", "shard_size", "shards"),
@@ -52,16 +53,13 @@ def run(options: CorpusOptions) -> None:
         JobError: the job was started and could not finish.
     """
     started = time.monotonic()
+    folder = options.output
+    if options.check:
+        engine.run(_Steps(options, Job(_MODULE, {}), {}, _unread_units(options)).all, options)
+        return
     classes = class_names.read(options.class_names) if options.class_names else {}
     job = _job(options, classes)
-    folder = options.output
-    by_folder = options.splits == splits.FOLDERS
-    units = [
-        unit for spec in options.input for unit in sources.units(spec, split_folders=by_folder)
-    ]
-    if options.check:
-        engine.run(_Steps(options, job, classes, units).all, options)
-        return
+    units = [unit for spec in options.input for unit in _units(spec, options)]
     with dataset_folder.locked(folder):
         update = options.update or bool(options.rewrite)
         dataset_folder.begin(folder, job, other_options=update)
@@ -90,6 +88,22 @@ def run(options: CorpusOptions) -> None:
         )
     seconds = time.monotonic() - started
     summary.show(folder, manifests, len(plan.labels), seconds, plan.passed_over)
+
+
+def _units(spec: str, options: CorpusOptions) -> list[Unit]:
+    return sources.units(spec, split_folders=options.splits == splits.FOLDERS)
+
+
+def _unread_units(options: CorpusOptions) -> list[Unit]:
+    """The input for a check of the job, which makes no request: what is remote is not listed."""
+    units = []
+    for spec in options.input:
+        if storage.is_remote(spec):
+            storage.check_scheme(re.sub(r"^\w+=", "", spec))  # SPLIT=PLACE
+            units.append(Unit("folder", spec.encode(), spec.encode()))
+        else:
+            units += _units(spec, options)
+    return units
 
 
 def _inputs(options: CorpusOptions) -> str:
@@ -128,7 +142,7 @@ def _job(options: CorpusOptions, classes: dict[str, str]) -> Job:
     if options.exclude is not None:
         digest = hashlib.sha256("\n".join(sorted(exclude.read(options.exclude))).encode())
         decisive["exclude"] = f"{options.exclude} (SHA-256 {digest.hexdigest()})"
-    return Job("beam_jobs.build_dataset", decisive)
+    return Job(_MODULE, decisive)
 
 
 @dataclass(frozen=True)

@@ -3,50 +3,98 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
+from apache_beam.pvalue import TaggedOutput
 from PIL import Image
 
 from beam_jobs.dataset import shards
 from beam_jobs.dataset.shards import Shard
-from beam_jobs.duplicates import perceptual_hash
+from beam_jobs.duplicates import perceptual_hash, similar_pairs
+from beam_jobs.duplicates.similar_pairs import Hashes, Ints
 from beam_jobs.engines import progress
+from groundwork.errors import JobError
+
+KEYS = "keys"
+"""Tagged output: (number of the shard, keys of its images)."""
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+"""An odd number whose product mixes all bits into the upper ones (Knuth's multiplicative hash)."""
 
 
-class Hashes(NamedTuple):
-    """What is kept of a shard's images."""
+class NumberedShard(NamedTuple):
+    """A shard, and the numbers of its images among all that are compared."""
 
+    number: int
     folder: str
     shard: Shard
-    keys: list[str]
-    bits: np.ndarray
-    """Packed, uint8 `[images, variants, 32]`; the image as it is first."""
+    start: int
+    end: int
+
+
+class Block(NamedTuple):
+    """Hashes of a shard's images that fall into one part of a table."""
+
+    images: Ints
+    """Numbers of the images, `[hashes]`."""
+    as_it_is: np.ndarray[Any, np.dtype[np.bool_]]
+    """Whether a hash is that of the image, not of a variant, `[hashes]`."""
+    hashes: Hashes
 
 
 class HashShard(beam.DoFn):
-    """Hashes the images of (folder, shard).
+    """Hashes the images of a `NumberedShard`; gives ((table, part), Block).
 
     Args:
+        tables: the bits that each table looks at.
+        parts: into how many a table falls.
         crops, mirrored: the variants, see `perceptual_hash.variants`.
     """
 
-    def __init__(self, *, crops: bool, mirrored: bool) -> None:
+    def __init__(self, tables: Sequence[Ints], parts: int, *, crops: bool, mirrored: bool) -> None:
+        self._tables = tables
+        self._parts = parts
         self._crops = crops
         self._mirrored = mirrored
 
-    def process(self, element: tuple[str, Shard]) -> Iterator[Hashes]:
+    def process(
+        self, element: NumberedShard
+    ) -> Iterator[tuple[tuple[int, int], Block] | TaggedOutput]:
         """Hash one shard."""
-        folder, shard = element
-        keys, bits = [], []
+        number, folder, shard, start, end = element
+        keys, found = [], []
         for example in shards.read_examples(folder, shard):
             with Image.open(io.BytesIO(example.image)) as image:
                 image.draft("L", (256, 256))  # a JPEG is decoded no larger than is needed
-                found = perceptual_hash.variants(image, crops=self._crops, mirrored=self._mirrored)
+                bits = perceptual_hash.variants(image, crops=self._crops, mirrored=self._mirrored)
             keys.append(example.key)
-            bits.append(np.packbits(found, axis=-1))
+            found.append(np.packbits(bits, axis=-1))
             progress.add(done=1)
+        if len(keys) != end - start:
+            raise JobError(
+                f"{folder}/{shard.file_name} has {len(keys)} images and should have {end - start}: "
+                "python -m beam_jobs.verify_dataset says what to do"
+            )
         if keys:
-            yield Hashes(folder, shard, keys, np.stack(bits))
+            yield TaggedOutput(KEYS, (number, keys))
+            yield from self.blocks(start, np.stack(found))
+
+    def blocks(self, start: int, found: Hashes) -> Iterator[tuple[tuple[int, int], Block]]:
+        """Where the hashes of a shard go.
+
+        Args:
+            start: number of its first image.
+            found: uint8 `[images, variants, 32]`; the image as it is first.
+        """
+        images, variants = found.shape[:2]
+        hashes = found.reshape(images * variants, -1)
+        numbers = start + np.repeat(np.arange(images), variants)
+        as_it_is = np.tile(np.arange(variants) == 0, images)
+        for table, bits in enumerate(self._tables):
+            mixed = (similar_pairs.keys(hashes, bits) * _SPREAD) >> np.uint64(32)
+            parts = (mixed % np.uint64(self._parts)).astype(np.int64)
+            for part in np.unique(parts).tolist():
+                own = parts == part
+                yield (table, part), Block(numbers[own], as_it_is[own], hashes[own])

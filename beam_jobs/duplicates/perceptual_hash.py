@@ -40,6 +40,12 @@ def hash_gray(pixels: np.ndarray) -> np.ndarray:
     return bits
 
 
+def variant_count(*, crops: bool, mirrored: bool) -> int:
+    """How many hashes `variants` gives."""
+    boxes = 1 + (len(list(_crop_boxes())) if crops else 0)
+    return 2 * boxes if mirrored else boxes
+
+
 def variants(image: Image.Image, *, crops: bool, mirrored: bool) -> np.ndarray:
     """Hashes of an image as it is and as copies of it may have changed it.
 

@@ -56,7 +56,7 @@ def pipeline(arguments: list[str]) -> beam.Pipeline:
         from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner
         from apache_beam.runners.dataflow.internal import apiclient  # noqa: F401
     except ImportError as error:
-        raise UserError("--runner dataflow needs pip install 'apache-beam[gcp]'") from error
+        raise UserError("--runner dataflow needs pip install 'vit-keras-pipeline[gcp]'") from error
     given = {argument.partition("=")[0].lstrip("-") for argument in arguments}
     missing = [f"--{name}=…" for name in _REQUIRED if name not in given]
     if missing:

@@ -1,10 +1,12 @@
 """The same bytes from every engine that runs on one machine, and the check for Dataflow."""
 
+import os
+import subprocess
 import sys
 import time
 
 import pytest
-from beam_corpus import command, contents, make_folder
+from beam_corpus import REPOSITORY, command, contents, make_folder
 
 from beam_jobs import build_dataset
 from beam_jobs.engines import dataflow, engine
@@ -68,9 +70,53 @@ def test_dask_writes_the_same_bytes(corpus, reference, tmp_path):
     assert contents(tmp_path / "d") == reference
 
 
+ON_SPARK = """
+import json, sys
+from beam_jobs import build_dataset, verify_dataset
+from groundwork.errors import UserError
+corpus, folder, table = sys.argv[1:]
+spark = ["--runner", "spark", "--workers", "2"]
+build_dataset.main(["--input", corpus, "--output", folder, "--shards", "4", *spark])
+for job, arguments in (
+    (verify_dataset, ["--input", folder]),
+    (build_dataset, ["--input", table, "--output", f"{folder}-2"]),
+):
+    try:
+        job.main([*arguments, *spark])
+    except UserError as error:
+        print(f"{type(error).__name__}: {error}")
+"""
+
+
+def test_spark_writes_the_same_bytes(corpus, reference, tmp_path):
+    """On a local master, in a process of its own; results and errors come back in one line each."""
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\n,a\n")
+    script = tmp_path / "on_spark.py"
+    script.write_text(ON_SPARK)
+    job = subprocess.run(
+        [sys.executable, str(script), str(corpus), str(tmp_path / "d"), str(table)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        timeout=300,
+        check=False,
+    )
+    assert job.returncode == 0, job.stderr
+    assert contents(tmp_path / "d") == reference
+    assert "36 images, 8 shards, no fault" in job.stdout
+    assert job.stdout.splitlines()[-1] == f"UserError: {table} line 2 has no path"
+
+
+def test_spark_without_its_package_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    with pytest.raises(UserError, match=r"pip install 'vit-keras-pipeline\[spark\]'"):
+        engine.run(lambda pipeline: None, EngineOptions(runner="spark"))
+
+
 def test_dask_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam.runners.dask.dask_runner", None)
-    with pytest.raises(UserError, match=r"pip install 'apache-beam\[dask\]'"):
+    with pytest.raises(UserError, match=r"pip install 'vit-keras-pipeline\[dask\]'"):
         engine.run(lambda pipeline: None, EngineOptions(runner="dask"))
 
 
@@ -104,7 +150,7 @@ def test_dataflow_options_that_are_missing_are_named(beam_args, message):
 
 def test_dataflow_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam.runners.dataflow.dataflow_runner", None)
-    with pytest.raises(UserError, match=r"pip install 'apache-beam\[gcp\]'"):
+    with pytest.raises(UserError, match=r"pip install 'vit-keras-pipeline\[gcp\]'"):
         dataflow.pipeline([CLOUD])
 
 

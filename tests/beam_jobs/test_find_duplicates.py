@@ -11,8 +11,8 @@ from PIL import Image, ImageEnhance, ImageOps
 from sklearn.datasets import load_sample_images
 
 from beam_jobs import find_duplicates
-from beam_jobs.duplicates import perceptual_hash
-from beam_jobs.duplicates.similar_pairs import similar_pairs
+from beam_jobs.duplicates import pair_search, perceptual_hash
+from beam_jobs.duplicates.similar_pairs import Entries, each_once, pairs_in_table, tables
 
 TILE = 80
 
@@ -55,6 +55,15 @@ def photographs():
         )
         found.append(photograph.crop((x, y, x + 300, y + 225)))
     return found
+
+
+def similar_pairs(queries: np.ndarray, indexed: np.ndarray, max_distance: int) -> np.ndarray:
+    """All tables together: query, image and distance of each pair, each once."""
+    images, variants = indexed.shape[:2]
+    asked = Entries(np.arange(len(queries)), queries)
+    among = Entries(np.repeat(np.arange(images), variants), indexed.reshape(-1, 32))
+    found = [pairs_in_table(asked, among, bits, max_distance) for bits in tables(len(among.images))]
+    return each_once(np.concatenate(found, axis=1))
 
 
 def hashes(images, **variants: bool) -> np.ndarray:
@@ -145,6 +154,19 @@ def test_against_another_dataset(datasets, tmp_path, capsys):
     build(datasets / "first_images", tmp_path / "clean", "--splits", "train:1",
           "--exclude", str(tmp_path / "exclude.txt"))  # fmt: skip
     assert len(examples(tmp_path / "clean")) == 30
+
+
+def test_any_number_of_parts_finds_the_same(datasets, tmp_path, monkeypatch):
+    """Also on several workers, which share nothing but what is grouped."""
+    arguments = ["--input", f"{datasets}/first", "--against", f"{datasets}/second"]
+    run(*arguments, "--output", str(tmp_path / "one"))
+    monkeypatch.setattr(pair_search, "_PART_HASHES", 50)
+    run(*arguments, "--output", str(tmp_path / "many"))
+    find_duplicates.main([*arguments, "--output", str(tmp_path / "workers"), "--workers", "2"])
+    one = (tmp_path / "one" / "pairs.jsonl").read_text()
+    assert one.count("\n") == 10
+    assert (tmp_path / "many" / "pairs.jsonl").read_text() == one
+    assert (tmp_path / "workers" / "pairs.jsonl").read_text() == one
 
 
 def test_within_one_dataset_one_of_each_group_stays(tmp_path):
