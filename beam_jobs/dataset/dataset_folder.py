@@ -87,7 +87,8 @@ def begin(folder: str, job: Job, *, other_options: bool = False) -> None:
     if storage.exists(path):
         found = json.loads(storage.read_text(path))
         # where nothing is written yet, nothing is lost by other options
-        may_change = other_options or not storage.names(storage.join(folder, MANIFESTS))
+        others = {name for name in storage.names(folder) if not name.startswith(".")}
+        may_change = other_options or others <= {JOB, "plan.json"}
         if may_change and found.get("job") == job.name:
             storage.write_text(path, job.to_json())
         else:
