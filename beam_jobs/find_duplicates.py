@@ -16,6 +16,7 @@ from beam_jobs import cli
 from beam_jobs.dataset import dataset_reader
 from beam_jobs.duplicates.duplicate_options import DuplicateOptions
 from beam_jobs.engines import engine
+from groundwork import storage
 from groundwork.errors import UserError
 
 _MODULE = "beam_jobs.find_duplicates"
@@ -24,8 +25,16 @@ _MODULE = "beam_jobs.find_duplicates"
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the job."""
     options = cli.parse(DuplicateOptions, argv, prog=f"python -m {_MODULE}")
-    if not 0 <= options.max_distance <= 100:
-        raise UserError(f"--max_distance {options.max_distance} is not from 0 to 100")
+    most = 400 if options.features else 100
+    if not 0 <= options.distance <= most:
+        raise UserError(f"--max_distance {options.distance} is not from 0 to {most}")
+    if options.batch_size < 1:
+        raise UserError(f"--batch_size {options.batch_size}: give at least 1")
+    files = storage.join(options.features or "", "saved_model.pb")
+    if options.features and not options.check and not storage.exists(files):
+        raise UserError(
+            f"--features {options.features} is no SavedModel: python -m pipeline.export"
+        )
     folders = [options.input, *options.against]
     datasets = [dataset_reader.open_dataset(folder, check=options.check) for folder in folders]
     total = sum(sum(map(sum, dataset.lengths.values())) for dataset in datasets)

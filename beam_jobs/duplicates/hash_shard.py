@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import apache_beam as beam
 import numpy as np
@@ -39,9 +39,46 @@ class Block(NamedTuple):
 
     images: Ints
     """Numbers of the images, `[hashes]`."""
-    as_it_is: np.ndarray[Any, np.dtype[np.bool_]]
-    """Whether a hash is that of the image, not of a variant, `[hashes]`."""
+    asked: np.ndarray[Any, np.dtype[np.bool_]]
+    """Whether a hash is looked up among the others, `[hashes]`."""
     hashes: Hashes
+
+
+class Hasher(Protocol):
+    """Makes hashes of encoded images. Must pickle until it is set up."""
+
+    asked: int
+    """How many of an image's variants, from the first on, are looked up."""
+
+    def setup(self) -> None:
+        """Prepare the worker; called once."""
+
+    def hash(self, images: Iterator[bytes]) -> Iterator[Hashes]:
+        """For each image the packed hashes of its variants, `[variants, bytes]`, itself first."""
+
+
+class PerceptualHasher:
+    """Hashes what images look like.
+
+    Args:
+        crops, mirrored: the variants, see `perceptual_hash.variants`.
+    """
+
+    def __init__(self, *, crops: bool, mirrored: bool) -> None:
+        self._crops = crops
+        self._mirrored = mirrored
+        self.asked = perceptual_hash.asked(crops=crops)
+
+    def setup(self) -> None:
+        """Nothing to prepare."""
+
+    def hash(self, images: Iterator[bytes]) -> Iterator[Hashes]:
+        """Packed bits of each image, `[variants, 32]`."""
+        for encoded in images:
+            with Image.open(io.BytesIO(encoded)) as image:
+                image.draft("L", (256, 256))  # a JPEG is decoded no larger than is needed
+                bits = perceptual_hash.variants(image, crops=self._crops, mirrored=self._mirrored)
+            yield np.packbits(bits, axis=-1)
 
 
 class HashShard(beam.DoFn):
@@ -50,27 +87,33 @@ class HashShard(beam.DoFn):
     Args:
         tables: the bits that each table looks at.
         parts: into how many a table falls.
-        crops, mirrored: the variants, see `perceptual_hash.variants`.
+        hasher: what makes hashes of encoded images.
     """
 
-    def __init__(self, tables: Sequence[Ints], parts: int, *, crops: bool, mirrored: bool) -> None:
+    def __init__(self, tables: Sequence[Ints], parts: int, hasher: Hasher) -> None:
         self._tables = tables
         self._parts = parts
-        self._crops = crops
-        self._mirrored = mirrored
+        self._hasher = hasher
+
+    def setup(self) -> None:
+        """Prepare the hasher."""
+        self._hasher.setup()
 
     def process(
         self, element: NumberedShard
-    ) -> Iterator[tuple[tuple[int, int], Block] | TaggedOutput]:
+    ) -> Iterator[tuple[tuple[int, int], Block] | TaggedOutput[str, Any]]:
         """Hash one shard."""
         number, folder, shard, start, end = element
-        keys, found = [], []
-        for example in shards.read_examples(folder, shard):
-            with Image.open(io.BytesIO(example.image)) as image:
-                image.draft("L", (256, 256))  # a JPEG is decoded no larger than is needed
-                bits = perceptual_hash.variants(image, crops=self._crops, mirrored=self._mirrored)
-            keys.append(example.key)
-            found.append(np.packbits(bits, axis=-1))
+        keys: list[str] = []
+
+        def images() -> Iterator[bytes]:
+            for example in shards.read_examples(folder, shard):
+                keys.append(example.key)
+                yield example.image
+
+        found = []
+        for hashes in self._hasher.hash(images()):
+            found.append(hashes)
             progress.add(done=1)
         if len(keys) != end - start:
             raise JobError(
@@ -91,10 +134,10 @@ class HashShard(beam.DoFn):
         images, variants = found.shape[:2]
         hashes = found.reshape(images * variants, -1)
         numbers = start + np.repeat(np.arange(images), variants)
-        as_it_is = np.tile(np.arange(variants) == 0, images)
+        asked = np.tile(np.arange(variants) < self._hasher.asked, images)
         for table, bits in enumerate(self._tables):
             mixed = (similar_pairs.keys(hashes, bits) * _SPREAD) >> np.uint64(32)
             parts = (mixed % np.uint64(self._parts)).astype(np.int64)
             for part in np.unique(parts).tolist():
                 own = parts == part
-                yield (table, part), Block(numbers[own], as_it_is[own], hashes[own])
+                yield (table, part), Block(numbers[own], asked[own], hashes[own])

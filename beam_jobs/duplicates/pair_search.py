@@ -14,14 +14,23 @@ import numpy as np
 
 from beam_jobs.dataset.dataset_reader import Dataset
 from beam_jobs.dataset.shards import Shard
-from beam_jobs.duplicates import perceptual_hash
+from beam_jobs.duplicates import feature_hash, perceptual_hash
 from beam_jobs.duplicates.duplicate_options import DuplicateOptions
 from beam_jobs.duplicates.duplicate_pairs import Pair, Place
-from beam_jobs.duplicates.hash_shard import KEYS, Block, HashShard, NumberedShard
+from beam_jobs.duplicates.hash_shard import (
+    KEYS,
+    Block,
+    Hasher,
+    HashShard,
+    NumberedShard,
+    PerceptualHasher,
+)
 from beam_jobs.duplicates.similar_pairs import Entries, Ints, each_once, pairs_in_table, tables
 
-_PART_HASHES = 1 << 20
-"""Hashes in a part of a table, about: some 100 MB while it is searched."""
+_PART_BYTES = 32 << 20
+"""Of the hashes in a part of a table, about: some 100 MB while it is searched."""
+_FEATURE_TABLES = 32
+"""Copies are further apart in features than in a perceptual hash, where variants meet them."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +72,22 @@ def search(
     pipeline: beam.Pipeline, corpus: Corpus, options: DuplicateOptions
 ) -> beam.PCollection[Found]:
     """Add the steps of the search; each result has pairs or keys."""
-    variants = perceptual_hash.variant_count(crops=options.crops, mirrored=options.mirrored)
-    hashes = int(corpus.starts[-1]) * variants
-    of_tables = tables(hashes)
-    parts = max(1, -(-hashes // _PART_HASHES))
-    hash_shard = HashShard(of_tables, parts, crops=options.crops, mirrored=options.mirrored)
+    images = int(corpus.starts[-1])
+    hasher: Hasher
+    if options.features:
+        hashes = images
+        of_tables = tables(hashes, feature_hash.sampled_bits(), _FEATURE_TABLES)
+        hasher = feature_hash.FeatureHasher(options.features, options.batch_size, corpus.shards)
+        hash_bytes = feature_hash.BITS // 8
+    else:
+        hashes = images * perceptual_hash.variant_count(
+            crops=options.crops, mirrored=options.mirrored
+        )
+        of_tables = tables(hashes)
+        hasher = PerceptualHasher(crops=options.crops, mirrored=options.mirrored)
+        hash_bytes = perceptual_hash.BITS // 8
+    parts = max(1, -(-hashes * hash_bytes // _PART_BYTES))
+    hash_shard = HashShard(of_tables, parts, hasher)
     starts = corpus.starts.tolist()
     todo = [
         NumberedShard(number, folder, shard, starts[number], starts[number + 1])
@@ -80,10 +100,10 @@ def search(
         | "Hash" >> beam.ParDo(hash_shard).with_outputs(KEYS, main="blocks")
     )
     own = corpus.own if options.against else None
-    pairs = unique_pairs(hashed["blocks"], of_tables, corpus.starts, own, options.max_distance)
-    images = pairs | "Images of pairs" >> beam.FlatMap(_images, corpus.starts)
+    pairs = unique_pairs(hashed["blocks"], of_tables, corpus.starts, own, options.distance)
+    of_pairs = pairs | "Images of pairs" >> beam.FlatMap(_images, corpus.starts)
     named = (
-        (hashed[KEYS], images)
+        (hashed[KEYS], of_pairs)
         | "Keys and images" >> beam.Flatten()
         | "Of a shard" >> beam.GroupByKey()
         | "Name" >> beam.FlatMap(_name, corpus.starts)
@@ -125,11 +145,11 @@ def _compare(
 ) -> Iterator[tuple[int, Ints]]:
     """The pairs in a part of a table, by the shard of their first image."""
     (table, _), blocks = group
-    images, as_it_is, hashes = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
+    images, looked_up, hashes = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
     ours = np.ones(len(images), np.bool_) if own is None else images < own
     # either of two images may be the changed copy of the other
     for asked, among in [(ours, ours)] if own is None else [(ours, ~ours), (~ours, ours)]:
-        queries = Entries(images[asked & as_it_is], hashes[asked & as_it_is])
+        queries = Entries(images[asked & looked_up], hashes[asked & looked_up])
         indexed = Entries(images[among], hashes[among])
         one, other, distance = pairs_in_table(queries, indexed, of_tables[table], max_distance)
         rows = np.stack((np.minimum(one, other), np.maximum(one, other), distance))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-_TABLES = 16
+TABLES = 16
 _MIN_BITS = 16
 _SAMPLED_SIDE = 8
 """Bits are sampled from the lowest 8×8 frequencies, which change least."""
@@ -29,7 +29,7 @@ _POPCOUNT = np.array([bin(value).count("1") for value in range(256)], np.uint8)
 Ints = NDArray[np.int64]
 Keys = NDArray[np.uint64]
 Hashes = NDArray[np.uint8]
-"""Packed bits, `[hashes, 32]`."""
+"""Packed bits, `[hashes, 32]`, or as many as there are."""
 
 
 class Entries(NamedTuple):
@@ -40,17 +40,23 @@ class Entries(NamedTuple):
     hashes: Hashes
 
 
-def tables(size: int) -> list[Ints]:
+def tables(size: int, sampled: Ints | None = None, count: int = TABLES) -> list[Ints]:
     """The bits that each table looks at, `[tables][bits]`.
 
     There are more of them where there are more hashes, so that buckets stay small.
+
+    Args:
+        size: number of hashes.
+        sampled: bits to choose from; None: those of the lowest frequencies of a perceptual hash.
+        count: number of tables.
     """
-    side = 16
-    low = [row * side + column for row in range(_SAMPLED_SIDE) for column in range(_SAMPLED_SIDE)]
+    if sampled is None:
+        low = np.arange(_SAMPLED_SIDE)
+        # without the first, which tells dark images from bright ones and is nearly always the same
+        sampled = (16 * low[:, None] + low).ravel()[1:]
     bits = min(32, max(_MIN_BITS, math.ceil(math.log2(max(size, 1)))))
     rng = np.random.default_rng(0)
-    # without the first, which tells dark images from bright ones and is nearly always the same
-    return [rng.choice(low[1:], bits, replace=False) for _ in range(_TABLES)]
+    return [rng.choice(sampled, bits, replace=False) for _ in range(count)]
 
 
 def keys(hashes: Hashes, bits: Ints) -> Keys:
@@ -69,7 +75,7 @@ def pairs_in_table(queries: Entries, indexed: Entries, bits: Ints, max_distance:
         queries: the hashes to look up.
         indexed: the hashes to look among.
         bits: of the table.
-        max_distance: bits that may differ, of 256.
+        max_distance: bits that may differ.
 
     Returns:
         int64 `[3, pairs]`: query's image, indexed image, distance; each pair once with its smallest

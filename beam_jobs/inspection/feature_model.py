@@ -46,7 +46,7 @@ class ExtractShard(beam.DoFn):
 
     def setup(self) -> None:
         """Load the SavedModel; raises UserError where it has no such signature."""
-        self._features = _load(self._model)
+        self._features = load(self._model)
 
     def process(self, element: Shard) -> None:
         """Write the features of one shard."""
@@ -68,8 +68,12 @@ class ExtractShard(beam.DoFn):
                 _write_parquet(file, keys, _labels(labels), vectors)
 
 
-def _load(folder: str) -> Callable[[Sequence[bytes]], Vectors]:
-    """Gives float32 `[images, width]` for encoded images."""
+def load(folder: str) -> Callable[[Sequence[bytes]], Vectors]:
+    """The model's features: float32 `[images, width]` for encoded images.
+
+    Raises:
+        UserError: it has no signature `features`.
+    """
     import tensorflow as tf
 
     if storage.is_remote(folder):  # TensorFlow knows fewer kinds of storage
