@@ -8,20 +8,14 @@ mends them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from beam_jobs import cli
 from beam_jobs.dataset import dataset_reader
 from beam_jobs.engines import engine
 from beam_jobs.engines.engine_options import EngineOptions
 from groundwork.errors import JobError
-
-if TYPE_CHECKING:
-    import apache_beam as beam
-
-    from beam_jobs.inspection.verify_shard import Fault
 
 _MODULE = "beam_jobs.verify_dataset"
 _SHOWN = 20
@@ -49,8 +43,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     dataset = dataset_reader.open_dataset(options.input, check=options.check)
     total = sum(map(sum, dataset.lengths.values()))
     print(f"verify_dataset: {total:,} images in {options.input}, {options.describe()}")
+
+    # here: jsonargparse would import Beam for --help, were it named above
+    from beam_jobs.inspection.verify_shard import find_faults
+
     faults = engine.collect(
-        lambda pipeline: _build(pipeline, dataset, options.image_timeout), options, total=total
+        lambda pipeline: find_faults(pipeline, dataset, options.image_timeout), options, total=total
     )
     if options.check:
         return
@@ -64,36 +62,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         remedy = mending.command(options.input, [fault.shard for fault in faults])
         raise JobError(f"{options.input} has {len(faults):,} faults, mend them with: {remedy}")
     print(f"{options.input}: {total:,} images, {len(dataset.shards):,} shards, no fault")
-
-
-def _build(
-    pipeline: beam.Pipeline, dataset: dataset_reader.Dataset, timeout: float
-) -> beam.PCollection[Fault]:
-    import apache_beam as beam
-
-    from beam_jobs.inspection.verify_shard import KEYS, VerifyShard
-
-    results = (
-        pipeline
-        | "Shards" >> beam.Create(dataset.shards)
-        | "Spread" >> beam.Reshuffle()
-        | "Verify" >> beam.ParDo(VerifyShard(dataset, timeout)).with_outputs(KEYS, main="faults")
-    )
-    duplicates = (
-        results[KEYS] | "Group" >> beam.GroupByKey() | "Duplicates" >> beam.FlatMap(_duplicates)
-    )
-    return (results["faults"], duplicates) | "All faults" >> beam.Flatten()
-
-
-def _duplicates(group: tuple[int, Iterable[tuple[Fault, str]]]) -> Iterator[Fault]:
-    """Faults among the records whose keys have the same hash."""
-    first: dict[str, Fault] = {}
-    for record, key in sorted(group[1]):
-        if key in first:
-            text = f"{record.text}: key {key!r} is also that of {first[key].text}"
-            yield record._replace(text=text)
-        else:
-            first[key] = record
 
 
 if __name__ == "__main__":

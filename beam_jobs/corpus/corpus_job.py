@@ -296,12 +296,13 @@ def _remove_others(folder: str, manifests: list[Manifest]) -> None:
 def _manifests(folder: str, plan: Plan) -> list[Manifest]:
     """The manifests of all shards."""
     manifests = []
-    for split, count in plan.shards.items():
-        for shard in shards.shards(DATASET, split, count):
-            manifest = shards.read_manifest(folder, shard)
-            if manifest is None:
-                raise JobError(f"{shard.file_name} is not there: run the same command again")
-            manifests.append(manifest)
+    every = [
+        s for split, count in plan.shards.items() for s in shards.shards(DATASET, split, count)
+    ]
+    for shard, manifest in zip(every, shards.read_manifests(folder, every), strict=True):
+        if manifest is None:
+            raise JobError(f"{shard.file_name} is not there: run the same command again")
+        manifests.append(manifest)
     found = sum(manifest.records + len(manifest.rejected) for manifest in manifests)
     listed = sum(plan.images.values())
     if found != listed:

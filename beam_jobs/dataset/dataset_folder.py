@@ -23,6 +23,8 @@ from groundwork.errors import UserError
 JOB = "job.json"
 COMPLETED = "COMPLETED"
 REJECTED = "rejected.jsonl"
+_NOTES = {JOB, REJECTED, MANIFESTS, "plan.json"}
+"""What a job writes before its first result."""
 VERSION = 1
 """Of the folder's layout, and of the bytes that the same options give."""
 
@@ -87,8 +89,7 @@ def begin(folder: str, job: Job, *, other_options: bool = False) -> None:
     if storage.exists(path):
         found = json.loads(storage.read_text(path))
         # where nothing is written yet, nothing is lost by other options
-        others = {name for name in storage.names(folder) if not name.startswith(".")}
-        may_change = other_options or others <= {JOB, "plan.json"}
+        may_change = other_options or not _holds_results(folder)
         if may_change and found.get("job") == job.name:
             storage.write_text(path, job.to_json())
         else:
@@ -101,6 +102,12 @@ def begin(folder: str, job: Job, *, other_options: bool = False) -> None:
     else:
         storage.write_text(path, job.to_json())
     _remove_temporaries(folder)
+
+
+def _holds_results(folder: str) -> bool:
+    """Whether a job has left more there than its own notes."""
+    visible = {name for name in storage.names(folder) if not name.startswith(".")}
+    return bool(visible - _NOTES or storage.names(storage.join(folder, MANIFESTS)))
 
 
 def _remove_temporaries(folder: str) -> None:

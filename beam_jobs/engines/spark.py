@@ -69,6 +69,7 @@ def pipeline(
     }
     if is_local(arguments):
         settings |= {"spark.ui.enabled": "false", "spark.driver.host": "127.0.0.1"}
+        settings["spark.python.daemon.module"] = "beam_jobs.engines.spark_daemon"
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     for setting in given.spark_conf:
         name, equals, value = setting.partition("=")

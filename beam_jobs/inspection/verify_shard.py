@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -107,3 +107,31 @@ class VerifyShard(beam.DoFn):
             while block := file.read(1 << 20):
                 digest.update(block)
             return digest.hexdigest()
+
+
+def find_faults(
+    pipeline: beam.Pipeline, dataset: Dataset, image_timeout: float
+) -> beam.PCollection[Fault]:
+    """Add the steps that give all faults of a dataset, keys that occur twice among them."""
+    verify = beam.ParDo(VerifyShard(dataset, image_timeout))
+    results = (
+        pipeline
+        | "Shards" >> beam.Create(dataset.shards)
+        | "Spread" >> beam.Reshuffle()
+        | "Verify" >> verify.with_outputs(KEYS, main="faults")
+    )
+    duplicates = (
+        results[KEYS] | "Group" >> beam.GroupByKey() | "Duplicates" >> beam.FlatMap(_duplicates)
+    )
+    return (results["faults"], duplicates) | "All faults" >> beam.Flatten()
+
+
+def _duplicates(group: tuple[int, Iterable[tuple[Fault, str]]]) -> Iterator[Fault]:
+    """Faults among the records whose keys have the same hash."""
+    first: dict[str, Fault] = {}
+    for record, key in sorted(group[1]):
+        if key in first:
+            text = f"{record.text}: key {key!r} is also that of {first[key].text}"
+            yield record._replace(text=text)
+        else:
+            first[key] = record
