@@ -90,7 +90,7 @@ def run_duplicates(total: int, runner: str) -> None:
 
     tables = similar_pairs.tables(total)
     starts = np.arange(0, total + _UNIT, _UNIT).clip(max=total)
-    parts = max(1, -(-total // pair_search._PART_HASHES))
+    parts = max(1, -(-total * 32 // pair_search._PART_BYTES))
 
     def build(pipeline: beam.Pipeline) -> Any:
         blocks = (
@@ -108,7 +108,7 @@ def run_duplicates(total: int, runner: str) -> None:
 
 def make_blocks(unit: tuple[int, int], tables: Any, parts: int) -> Iterator[Any]:
     """Random hashes; each hundredth is that of its neighbour but for a few bits."""
-    from beam_jobs.duplicates.hash_shard import HashShard
+    from beam_jobs.duplicates.hash_shard import HashShard, PerceptualHasher
 
     start, end = unit
     rng = np.random.default_rng(start)
@@ -116,7 +116,8 @@ def make_blocks(unit: tuple[int, int], tables: Any, parts: int) -> Iterator[Any]
     copies = hashes[0::100]
     hashes[1::100] = copies[: len(hashes[1::100])]
     hashes[1::100, 0, 31] ^= 0b111
-    yield from HashShard(tables, parts, crops=False, mirrored=False).blocks(start, hashes)
+    hasher = PerceptualHasher(crops=False, mirrored=False)
+    yield from HashShard(tables, parts, hasher).blocks(start, hashes)
 
 
 def run_manifests(total: int, _: str) -> None:
