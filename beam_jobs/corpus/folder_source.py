@@ -27,22 +27,26 @@ def units(root: str) -> list[str]:
     Raises:
         UserError: no class folder in it, or folders of splits instead, or it cannot be listed.
     """
-    if storage.is_remote(root):
-        return [root]
-    path = Path(root)
     folders = subfolders(root)
-    loose = [entry for entry in _entries(path) if entry not in folders]
+    if storage.is_remote(root):
+        loose = True  # whether there are files beside them is seen when they are listed
+    else:
+        loose = any(not entry.is_dir() or is_hidden(entry.name) for entry in _entries(Path(root)))
     if not folders:
-        images = any(_is_image(entry) for entry in loose)
+        images = not storage.is_remote(root) and any(map(_is_image, _entries(Path(root))))
         found = "holds images but no class folders" if images else "is empty"
         raise UserError(f"--input {root} {found}: put the images into {root}/CLASS/, any depth")
-    if are_splits(folder.name for folder in folders) and any(map(subfolders, folders)):
-        named = " ".join(f"{SPLIT_FOLDERS[f.name.lower()]}={f}" for f in folders)
+    if are_splits(map(_name, folders)) and any(map(subfolders, folders)):
+        named = " ".join(f"{SPLIT_FOLDERS[_name(f).lower()]}={f}" for f in folders)
         raise UserError(
-            f"--input {root} holds the splits {', '.join(f.name for f in folders)}, not classes: "
+            f"--input {root} holds the splits {', '.join(map(_name, folders))}, not classes: "
             f"give --splits folders, or --input {named}"
         )
-    return [os.fspath(folder) for folder in ([path] if loose else []) + folders]
+    return [root, *folders] if loose else folders
+
+
+def _name(folder: str) -> str:
+    return folder.rpartition("/")[2]
 
 
 def are_splits(names: Iterable[str]) -> bool:
@@ -50,9 +54,16 @@ def are_splits(names: Iterable[str]) -> bool:
     return {name.lower() for name in names} <= SPLIT_FOLDERS.keys()
 
 
-def subfolders(root: str | Path) -> list[Path]:
-    """The folders in a local folder that are not hidden, sorted; raises UserError."""
-    return [entry for entry in _entries(Path(root)) if entry.is_dir() and not is_hidden(entry.name)]
+def subfolders(root: str) -> list[str]:
+    """The folders in a folder that are not hidden, sorted; raises UserError."""
+    if storage.is_remote(root):
+        try:
+            found = storage.folders(root)
+        except OSError as error:
+            raise UserError(f"--input {root} cannot be listed: {error}") from error
+    else:
+        found = [os.fspath(entry) for entry in _entries(Path(root)) if entry.is_dir()]
+    return [folder for folder in found if not is_hidden(_name(folder))]
 
 
 def _entries(path: Path) -> list[Path]:
@@ -77,7 +88,7 @@ def list_unit(root: str, unit: str) -> Iterator[Entry | PassedOver]:
         UserError: a folder cannot be listed.
     """
     if storage.is_remote(root):
-        yield from _list_remote(root)
+        yield from _list_remote(root, unit)
     elif Path(unit) == Path(root):  # images that lie in no class folder
         for path in _entries(Path(root)):
             if not path.is_dir():
@@ -167,18 +178,25 @@ def _is_image(path: Path) -> bool:
     return any(isinstance(found, Entry) for found in file_or_passed(path, "", ()))
 
 
-def _list_remote(root: str) -> Iterator[Entry | PassedOver]:
+def _list_remote(root: str, unit: str) -> Iterator[Entry | PassedOver]:
     prefix = root.rstrip("/") + "/"
+    is_class = unit.rstrip("/") + "/" != prefix
+    labels = (class_name(text(_name(unit))),) if is_class else ()
     try:
-        found = storage.match(prefix + "**")
+        for path, size in storage.files_below(unit) if is_class else _files_in(root):
+            key = text(path.removeprefix(prefix))
+            hidden = any(map(is_hidden, key.split("/")))
+            passed = PassedOver(Why.HIDDEN) if hidden else look_at_url(path)
+            yield passed or Entry(key, labels, os.fsencode(path), 0, size)
     except OSError as error:
-        raise UserError(f"--input {root} cannot be listed: {error}") from error
-    for path, size in found:
-        key = path.removeprefix(prefix)
-        labels = (class_name(key.partition("/")[0]),) if "/" in key else ()
-        hidden = any(map(is_hidden, key.split("/")))
-        passed = PassedOver(Why.HIDDEN) if hidden else look_at_url(path)
-        yield passed or Entry(key, labels, path.encode(), 0, size)
+        raise UserError(f"--input {unit} cannot be listed: {error}") from error
+
+
+def _files_in(folder: str) -> Iterator[tuple[str, int]]:
+    """Path and size of the files that lie in a remote folder itself."""
+    for name in sorted(storage.names(folder) - set(map(_name, storage.folders(folder)))):
+        path = storage.join(folder, name)
+        yield path, storage.size(path)
 
 
 def look_at_url(url: str) -> PassedOver | None:

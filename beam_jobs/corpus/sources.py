@@ -150,12 +150,12 @@ def _units_of(
                 f"--input {path} is no folder, no .tar or .zip, no .csv, .tsv, .jsonl or .parquet "
                 "table, and no image"
             )
-    if split_folders and not storage.is_remote(path):
+    if split_folders:
         return [
             Unit("folder", os.fsencode(folder), os.fsencode(unit), split)
             for folder in folder_source.subfolders(path)
-            for split in [split_of_folder(folder.name, path)]
-            for unit in folder_source.units(os.fspath(folder))
+            for split in [split_of_folder(folder.rpartition("/")[2], path)]
+            for unit in folder_source.units(folder)
         ]
     return [Unit("folder", encoded, os.fsencode(unit)) for unit in folder_source.units(path)]
 

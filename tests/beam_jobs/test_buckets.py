@@ -5,12 +5,13 @@ import json
 import tarfile
 
 import pytest
-from beam_corpus import build, command, contents, encoded, make_folder, picture
+from beam_corpus import build, command, contents, encoded, make_folder, picture, rejected
 from counting_proxy import control
 from loopback import environment, gcs_server, make_bucket, proxy
 
 from beam_jobs import describe_dataset, find_duplicates, verify_dataset
 from groundwork import storage
+from groundwork.errors import UserError
 
 
 def upload(folder, url: str) -> str:
@@ -103,6 +104,23 @@ def run_alone(arguments: list[str]) -> None:
     job = command("beam_jobs.build_dataset", *arguments)
     _, errors = job.communicate(timeout=120)
     assert job.returncode == 0, errors
+
+
+def test_folders_of_splits_in_a_bucket(bucket, tmp_path, capsys):
+    for name in ("train", "val"):
+        make_folder(tmp_path / "in" / name, 2, 2)
+    (tmp_path / "in" / "train" / "class_0" / "notes.txt").write_text("text")
+    (tmp_path / "in" / "train" / "class_0" / "odd").write_bytes(encoded(picture(7)))
+    (tmp_path / "in" / "train" / "loose.jpg").write_bytes(encoded(picture(8)))
+    upload(tmp_path / "in", f"{bucket}/splits")
+    with pytest.raises(UserError, match=r"holds the splits train, val, not classes"):
+        build(f"{bucket}/splits", tmp_path / "d")
+    options = ("--splits", "folders", "--max_rejected", "0.2")
+    build(f"{bucket}/splits", tmp_path / "d", *options)
+    assert "passed over: 1 × no_image" in capsys.readouterr().out
+    build(tmp_path / "in", tmp_path / "local", *options)
+    assert shards_of(tmp_path / "d") == shards_of(tmp_path / "local")
+    assert rejected(tmp_path / "d") == {"train/loose.jpg": "no_label"}
 
 
 def shards_of(folder) -> dict[str, str]:
