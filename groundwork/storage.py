@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 TEMPORARY_PREFIX = ".incomplete-"
 IN_FLIGHT = 16
 """Requests of one reader at once."""
+_REQUEST_S = 120.0
+"""That one request may take; without a limit, one that is lost is waited for for ever."""
 _TRIES = 4
 _FIRST_DELAY_S = 0.5
 _BLOCK_BYTES = 8 << 20
@@ -48,6 +50,10 @@ _SENT_AT_ONCE_BYTES = 8 << 20
 
 _Result = TypeVar("_Result")
 _lock = threading.Lock()
+
+
+class _BehindTheEnd(FileNotFoundError):
+    """An object that is there is shorter than what was asked for."""
 
 
 class _Scheme(NamedTuple):
@@ -148,16 +154,17 @@ def open_binary(path: str, block_bytes: int = _BLOCK_BYTES) -> Iterator[BinaryIO
         with Path(path).open("rb") as local:
             yield local
         return
-    with io.BufferedReader(_RemoteFile(path, size(path)), block_bytes) as remote:
+    with io.BufferedReader(_RemoteFile(path), block_bytes) as remote:
+        remote.peek(1)  # so that what does not exist is noticed here
         yield cast(BinaryIO, remote)
 
 
 class _RemoteFile(io.RawIOBase):
     """An object as a file: each read is a request for just what was asked."""
 
-    def __init__(self, path: str, length: int) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
-        self._length = length
+        self._length: int | None = None
         self._offset = 0
 
     def readable(self) -> bool:
@@ -167,7 +174,9 @@ class _RemoteFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: self._length}[whence]
+        if whence == os.SEEK_END and self._length is None:
+            self._length = size(self._path)
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: self._length or 0}[whence]
         self._offset = max(0, base + offset)
         return self._offset
 
@@ -175,16 +184,27 @@ class _RemoteFile(io.RawIOBase):
         return self._offset
 
     def readall(self) -> bytes:
-        data = _read_range(self._path, self._offset, max(0, self._length - self._offset))
-        self._offset += len(data)
-        return data
+        parts = []
+        while data := self._read(_BLOCK_BYTES):
+            parts.append(data)
+        return b"".join(parts)
 
     def readinto(self, buffer: Any, /) -> int:
-        wanted = min(len(buffer), max(0, self._length - self._offset))
-        data = _read_range(self._path, self._offset, wanted)
+        data = self._read(len(buffer))
         buffer[: len(data)] = data
-        self._offset += len(data)
         return len(data)
+
+    def _read(self, wanted: int) -> bytes:
+        if self._length is not None:
+            wanted = min(wanted, max(0, self._length - self._offset))
+        try:
+            data = _read_range(self._path, self._offset, wanted)
+        except _BehindTheEnd:
+            data = b""
+        self._offset += len(data)
+        if len(data) < wanted:  # the next read needs no request to see that this was the end
+            self._length = self._offset
+        return data
 
 
 def read(path: str) -> bytes:
@@ -335,7 +355,13 @@ def exists(path: str) -> bool:
     """Whether there is a file or a folder `path`."""
     if not is_remote(path):
         return Path(path).exists()
-    return _call(path, lambda files: bool(files.exists(path)))
+    try:
+        _read_range(path, 0, 1)
+    except _BehindTheEnd:
+        return True
+    except FileNotFoundError:
+        return bool(_entries(path))
+    return True
 
 
 def size(path: str) -> int:
@@ -415,7 +441,9 @@ def delete(path: str) -> None:
 def delete_folder(folder: str) -> None:
     """Delete a folder and all that lies in it, where there is one."""
     if is_remote(folder):
-        in_parallel(delete, [path for path, _ in files_below(folder)])
+        # one by one: an emulator may hang on several in one folder
+        for path in [path for path, _ in files_below(folder)]:
+            delete(path)
     else:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -462,7 +490,7 @@ def _call(
         except Exception as error:  # each library has its own errors, and theirs below them
             last = error
         if _is_behind_the_end(last):
-            raise FileNotFoundError(f"{path} ends before the bytes that were asked for") from last
+            raise _BehindTheEnd(f"{path} ends before the bytes that were asked for") from last
         if not _may_pass(last):
             break
         if attempt + 1 < tries:
@@ -505,8 +533,10 @@ def _open_filesystem(scheme: str, _process: int) -> AbstractFileSystem:
 
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it prints what it raises as well
     options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
-    if scheme == "gs" and os.environ.get("STORAGE_EMULATOR_HOST"):
-        options["token"] = "anon"
+    if scheme == "gs":
+        options["requests_timeout"] = _REQUEST_S
+        if os.environ.get("STORAGE_EMULATOR_HOST"):
+            options["token"] = "anon"
     if scheme == "s3":  # botocore's tries are ours already, and s3fs would multiply them
         options["config_kwargs"] = {"retries": {"mode": "standard", "total_max_attempts": 2}}
     files = fsspec.filesystem(scheme, **options)

