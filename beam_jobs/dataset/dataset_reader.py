@@ -109,7 +109,7 @@ def _info(folder: str) -> Any:
 
 
 def _class_names(features: dict[str, Any], folder: str) -> tuple[str, ...]:
-    label = features.get("label")
+    label: Any = features.get("label")
     label = getattr(label, "feature", label)  # several labels: a sequence of class labels
     if "image" not in features or not hasattr(label, "names"):
         raise UserError(
