@@ -102,12 +102,13 @@ def _build(
     extract = ExtractShard(
         options.model, options.batch_size, options.input, options.output, options.format
     )
-    return (
+    written: beam.PCollection[None] = (
         pipeline
         | "Shards" >> beam.Create(shards)
         | "Spread" >> beam.Reshuffle()
         | "Extract" >> beam.ParDo(extract)
     )
+    return written
 
 
 if __name__ == "__main__":
