@@ -1,7 +1,7 @@
 """The directive `command-options`: every option of a command, from the command's own table.
 
-    ```{command-options} pretrain
-    ```
+```{command-options} pretrain
+```
 """
 
 from __future__ import annotations

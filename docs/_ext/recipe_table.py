@@ -1,7 +1,7 @@
 """The directive `recipe-table`: the recipes of a folder of configs/, from their first lines.
 
-    ```{recipe-table} imagenet1k
-    ```
+```{recipe-table} imagenet1k
+```
 """
 
 from __future__ import annotations

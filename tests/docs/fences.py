@@ -9,6 +9,7 @@ A fence of shell or Python says behind its language what becomes of it:
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -16,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PAGES = [page for page in PAGES if "_build" not in page.parts]
+MENU = re.findall(r"^[\w/]+$", (ROOT / "docs/index.md").read_text(encoding="utf-8"), re.MULTILINE)
+"""The pages of docs/, in the order in which they are to be read."""
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/index.md")]
+PAGES += [page for name in MENU if (page := ROOT / "docs" / f"{name}.md").is_file()]
 
 NEEDS = {
     "tpu",
@@ -82,12 +85,26 @@ def shell_fences() -> list[Fence]:
 
 def commands(text: str) -> Iterator[list[str]]:
     """The commands of a shell script, as words; comments and variables are left out."""
+    open_line = ""
     for line in text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line.removeprefix("$ "), comments=True)
-        while words:
-            end = next((i for i, word in enumerate(words) if word in ("&&", "||", "|", ";")), None)
-            command, words = words[:end], [] if end is None else words[end + 1 :]
-            while command and re.fullmatch(r"[A-Z_]+=.*", command[0]):
-                command = command[1:]
+        open_line += f"{line} "
+        try:
+            words = shlex.split(open_line.removeprefix("$ "), comments=True)
+        except ValueError:  # a quotation that goes on in the next line
+            continue
+        open_line = ""
+        for part in _parts(words):
+            command = list(itertools.dropwhile(re.compile(r"[A-Za-z_]+=").match, part))
             if command:
                 yield command
+
+
+def _parts(words: list[str]) -> Iterator[list[str]]:
+    """The commands of a line, which `&&`, `|` and the like part; where output goes is left out."""
+    part: list[str] = []
+    for word in [*words, ";"]:
+        if word in ("&&", "||", "|", ";"):
+            yield part[: part.index(">")] if ">" in part else part
+            part = []
+        elif word != "$@":
+            part.append(word)
