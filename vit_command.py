@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(UserError.exit_status)
     module, _, _ = COMMANDS[name]
     sys.argv = [f"vit {name}", *arguments]
-    runpy.run_module(module, run_name="__main__")
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def usage() -> str:

@@ -37,8 +37,8 @@ class Options(EngineOptions):
     output: str
     """Folder for the features, one file a shard."""
     format: Literal["npz", "parquet"] = "npz"
-    """npz: arrays key [n], label [n] and features [n, width]; parquet: the same as columns. Of
-    images with several labels, label is [n, labels], filled up with -1."""
+    """Format of the files. npz: arrays key [n], label [n] and features [n, width]; parquet: the
+    same as columns. Of images with several labels, label is [n, labels], filled up with -1."""
     splits: list[str] = field(default_factory=list)
     """Splits to take; none: all."""
     batch_size: int = 64

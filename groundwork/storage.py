@@ -115,6 +115,14 @@ def match(pattern: str) -> list[tuple[str, int]]:
     return [(metadata.path, metadata.size_in_bytes) for metadata in found.metadata_list]
 
 
+def size(path: str) -> int:
+    """Size of the file `path` in bytes; raises OSError."""
+    if not is_remote(path):
+        return Path(path).stat().st_size
+    ((_, found),) = match(path)
+    return found
+
+
 def delete(path: str) -> None:
     """Delete the file `path` where there is one."""
     if not is_remote(path):

@@ -28,9 +28,10 @@ class DataServiceConfig:
     role: Literal["dispatcher", "worker"]
     """What this process is."""
     dispatcher: str
-    """host:port of the dispatcher."""
+    """Address, host:port, of the dispatcher."""
     workers: str
-    """host:port,host:port of all workers: which batches a worker makes follows from its place."""
+    """Addresses, host:port,host:port, of all workers: which batches a worker makes follows from its
+    place."""
     worker_index: int | None = None
     """Place of this worker in `workers`, from 0; null: that of this machine's name."""
 

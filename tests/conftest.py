@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import signal
+import sys
+from collections.abc import Iterator
 
+import pytest
 from browser import browser  # noqa: F401
 
 from pipeline.process.tensorflow_startup import prefer_onednn
@@ -16,3 +21,14 @@ def pytest_configure() -> None:
     # interrupt a child would then wait for ever.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def free_memory() -> Iterator[None]:
+    """Give graphs, models and what the allocator kept of them back after each file of tests."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].backend.clear_session()
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

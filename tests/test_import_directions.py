@@ -42,6 +42,7 @@ FOLDERS = {
     "beam_jobs/images": "",
     "beam_jobs/inspection": "dataset engines images",
     "groundwork": "",
+    "groundwork/pages": "groundwork",
     "pipeline/process": "",
     "pipeline/figures": "",
     "pipeline/devices": "process",
@@ -66,10 +67,10 @@ FOLDERS = {
     "pipeline/evaluation/tasks": "data/dataset",
     "pipeline/evaluation/tasks/vtab": "data/dataset evaluation/tasks",
     "pipeline/evaluation/features": "data/batches data/dataset data/images evaluation/tasks "
-    "process serving",
-    "pipeline/evaluation/protocols": "evaluation/features process",
+    "serving",
+    "pipeline/evaluation/protocols": "evaluation/features",
     "pipeline/evaluation/fine_tuning": "data data/batches data/dataset data/images devices "
-    "evaluation/protocols evaluation/tasks named_models process training/optimizers "
+    "evaluation/protocols evaluation/tasks named_models training/optimizers "
     "training/state training/step",
     "pipeline/evaluation/reports": "data/batches data/dataset evaluation/protocols "
     "evaluation/tasks figures named_models serving",

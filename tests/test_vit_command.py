@@ -27,17 +27,17 @@ def test_every_command_is_in_the_table():
 
 @pytest.mark.parametrize("name", vit_command.COMMANDS)
 def test_help_is_short_and_imports_nothing_heavy(name):
+    heavy = "dict.fromkeys(['tensorflow', 'apache_beam', 'keras', 'matplotlib'])"  # None: no import
     code = (
-        "import sys, vit_command\n"
-        f"try: vit_command.main([{name!r}, '--help'])\n"
-        "finally: print(sorted({'tensorflow', 'apache_beam', 'keras'} & set(sys.modules)))"
+        f"import sys, vit_command; sys.modules.update({heavy})\n"
+        f"vit_command.main([{name!r}, '--help'])"
     )
     environment = {"COLUMNS": "80", "PYTHONPATH": str(ROOT), "PATH": ""}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
     lines = done.stdout.splitlines()
-    assert lines[-1] == "[]" and len(lines) < 60
+    assert len(lines) < 60
     assert f"vit {name}" in lines[0] or f"python -m {vit_command.COMMANDS[name][0]}" in lines[0]
 
 
@@ -47,7 +47,9 @@ def test_help_of_all_options_documents_each_with_a_sentence():
         config_class = getattr(importlib.import_module(module), config)
         for option in vit_command.options_of(config_class):
             assert option.help, f"{config}.{option.name} has no help"
-            assert option.help[0].isupper() or option.help[0] in "`.", f"{option.name}: {option.help}"
+            assert option.help[0].isupper() or option.help[0] in "`.", (
+                f"{option.name}: {option.help}"
+            )
 
 
 def test_completion_knows_commands_and_options(capsys):

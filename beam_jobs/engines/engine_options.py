@@ -14,12 +14,12 @@ class EngineOptions:
     TAKES_OPTIONS: ClassVar[str] = "beam_args"
 
     runner: Literal["local", "in_process", "embed", "portable", "dask", "dataflow"] = "local"
-    """local: worker processes on this machine; in_process: all in this process, for debugging;
-    embed: one worker process behind Beam's portable job service, started here; portable: any job
-    service, such as Flink's or Spark's job server, with --job_endpoint=HOST:PORT and
-    --environment_type in --beam_args; dask: a Dask cluster, started on this machine unless
-    --beam_args names one; dataflow: Google Cloud, with --project, --region and --temp_location in
-    --beam_args."""
+    """Where the work is done. local: worker processes on this machine; in_process: all in this
+    process, for debugging; embed: one worker process behind Beam's portable job service, started
+    here; portable: any job service, such as Flink's or Spark's job server, with
+    --job_endpoint=HOST:PORT and --environment_type in --beam_args; dask: a Dask cluster, started on
+    this machine unless --beam_args names one; dataflow: Google Cloud, with --project, --region and
+    --temp_location in --beam_args."""
     workers: int = 0
     """Worker processes of the runners local and dask; 0: one per CPU core."""
     beam_args: str = ""

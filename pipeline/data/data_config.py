@@ -81,9 +81,9 @@ class DataConfig(ViewConfig):
     shuffle_window: int = 8192
     """Encoded images held in memory for shuffling. The dataset folder is shuffled as written."""
     service: str | None = None
-    """grpc://host:port of the dispatcher of a tf.data service (`python -m pipeline.data_service`),
-    whose workers decode and augment the training images where this host's CPUs are too slow. The
-    batches are the same, bit for bit, in the same order; each worker reads all files. null: none.
-    """
+    """Address, grpc://host:port, of the dispatcher of a tf.data service (`python -m
+    pipeline.data_service`), whose workers decode and augment the training images where this host's
+    CPUs are too slow. The batches are the same, bit for bit, in the same order; each worker reads
+    all files. null: none."""
     service_workers: int = 1
     """Workers of that service."""

@@ -9,8 +9,8 @@ class DeviceOptions:
     """Strategy, workers, TPU, precision and compiler."""
 
     strategy: Literal["auto", "default", "mirrored", "multi_worker", "tpu"] = "auto"
-    """tf.distribute strategy. auto: multi_worker where `workers`, TF_CONFIG or a Slurm step name
-    several, tpu on a TPU host, mirrored over several GPUs, otherwise default (one device)."""
+    """Strategy of `tf.distribute`. auto: multi_worker where `workers`, TF_CONFIG or a Slurm step
+    name several, tpu on a TPU host, mirrored over several GPUs, otherwise default (one device)."""
     workers: str | None = None
     """Addresses of the processes that train together, as host:port,host:port, the same for each;
     the first is the chief. null: those of TF_CONFIG, or the tasks of the Slurm step."""

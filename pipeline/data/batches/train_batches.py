@@ -34,11 +34,7 @@ def train_batches(
     Yields:
         `(images, labels, seeds)`: float32 `[replica_batch_size, height, width, 3]` in [-1, 1];
         int64 and int32 `[replica_batch_size]`. The seeds are for what the model draws at random
-        for each image. Where images are mixed, each two neighbours come from the same stream of
-        the order, so that they are neighbours whatever the number of hosts.
-
-    Raises:
-        ValueError: images are mixed, and the streams cannot give pairs to every batch.
+        for each image.
     """
 
     def view(
@@ -53,8 +49,6 @@ def train_batches(
         return image, label, tf.cast(model_seed[0], tf.int32)
 
     records = order.dataset(start_step, host, num_hosts)
-    if config.mixes_images:
-        records = _pairs_together(records, order, num_hosts)
     if config.service:
         batches = served_batches(
             records,
@@ -66,24 +60,9 @@ def train_batches(
     else:
         views = records.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         batches = views.batch(replica_batch_size, drop_remainder=True)
-    return batches.with_options(no_autoshard()).prefetch(tf.data.AUTOTUNE)
-
-
-def _pairs_together(records: tf.data.Dataset, order: EpochOrder, num_hosts: int) -> tf.data.Dataset:
-    """Let each two records of a stream follow each other: A1 B1 A2 B2 becomes A1 A2 B1 B2."""
-    if order.batch_size % (2 * order.streams):
-        raise ValueError(
-            f"MixUp and CutMix need 2 images of each of {order.streams} input streams in a batch: "
-            f"choose a batch_size that {2 * order.streams} divides, not {order.batch_size}"
-        )
-    streams = order.streams // num_hosts
-
-    def pair(*values: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return tuple(
-            tf.reshape(tf.transpose(tf.reshape(value, [2, streams])), [-1]) for value in values
-        )
-
-    return records.batch(2 * streams, drop_remainder=True).map(pair).unbatch()
+    # Told to be endless, several workers need not agree in each step on whether there is more.
+    endless = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+    return endless.with_options(no_autoshard()).prefetch(tf.data.AUTOTUNE)
 
 
 def training_view(

@@ -1,13 +1,14 @@
 """The order in which training reads records: a pure function of (seed, epoch).
 
-An epoch permutes the shards, lays their records end to end and cuts the line into equal streams.
-Each stream is permuted within windows, and the streams are dealt out in turn:
+An epoch lays the records on a line: chunks of them, permuted. Windows cut the line; of a window of
+k steps each of the batch's places gets k records that follow each other, in an order of its own:
 
-    epoch position p  =  record (p // streams) of stream (p % streams)
+    place p of step s  =  one of records p·k to p·k + k - 1 of window s // k
 
 So the images of a global batch depend neither on how many hosts read nor on where a run was
-stopped, memory is bounded by the windows, files are read front to back, and going on at any step
-skips records of at most one window and one shard.
+stopped. A host reads its own places alone, which lie side by side on the line: any number of hosts
+that divides the batch shares any number of shards. Memory is bounded by the window, and going on at
+any step reads at most one window again.
 """
 
 from __future__ import annotations
@@ -18,9 +19,18 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from pipeline.data.batches.seeds import derived_seed
+from pipeline.data.dataset.record_index import index_paths
 from pipeline.data.dataset.split import FileRange
 
-MAX_STREAMS = 8
+LARGEST_CHUNK = 256
+"""Records that are read front to back wherever they come in an epoch."""
+CHUNKS = 256
+"""The fewest chunks to permute, where there are records enough."""
+READERS = 8
+"""Pieces of files that a host reads at a time."""
+OFFSET_BYTES = 8
+PERMUTE, ROTATE, SHUFFLE = range(3)
+"""What a seed of an epoch is for."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +40,9 @@ class EpochOrder:
     Attributes:
         files: the split's records.
         batch_size: images in a global batch; the last, short batch of an epoch is left out (other
-            images each epoch, for the shards are permuted).
-        shuffle_window: records that all streams together hold for shuffling.
+            images each epoch).
+        shuffle_window: records that all hosts together hold for shuffling, and as many again that
+            are read ahead.
         seed: of the run.
     """
 
@@ -51,27 +62,27 @@ class EpochOrder:
         return self.num_records // self.batch_size
 
     @property
-    def streams(self) -> int:
-        """Streams: a power of two that divides the batch, no more than there are files."""
-        streams = 1
-        while streams * 2 <= min(MAX_STREAMS, len(self.files)) and not self.batch_size % (
-            streams * 2
-        ):
-            streams *= 2
-        return streams
+    def window_steps(self) -> int:
+        """Steps of a window."""
+        return max(1, min(self.shuffle_window // self.batch_size, self.steps_per_epoch))
 
     @property
-    def window(self) -> int:
-        """Records that one stream permutes at a time."""
-        return max(1, self.shuffle_window // self.streams)
+    def windows_per_epoch(self) -> int:
+        """Windows in an epoch; the last one may be shorter."""
+        return -(-self.steps_per_epoch // self.window_steps)
+
+    @property
+    def chunk(self) -> int:
+        """Records of a chunk."""
+        return max(1, min(LARGEST_CHUNK, self.num_records // CHUNKS))
 
     def check_hosts(self, num_hosts: int) -> None:
-        """Raise a ValueError where the streams cannot be dealt evenly to the hosts."""
-        if self.streams % num_hosts:
+        """Raise a ValueError where the places of a batch cannot be dealt evenly to the hosts."""
+        if self.batch_size % num_hosts:
             raise ValueError(
-                f"{self.streams} input streams (from {len(self.files)} files and batch_size "
-                f"{self.batch_size}) cannot be shared by {num_hosts} hosts: build the dataset with "
-                f"at least {num_hosts} shards and choose a batch_size that {num_hosts} divides"
+                f"batch_size {self.batch_size} cannot be shared by {num_hosts} hosts: choose a "
+                f"multiple of {num_hosts}, such as "
+                f"{max(1, self.batch_size // num_hosts) * num_hosts}"
             )
 
     def dataset(self, start_step: int, host: int = 0, num_hosts: int = 1) -> tf.data.Dataset:
@@ -82,75 +93,127 @@ class EpochOrder:
             the split's records from 0.
 
         Raises:
-            ValueError: the streams cannot be dealt evenly to the hosts.
+            ValueError: the batch cannot be dealt evenly to the hosts.
+            UserError: a shard is not whole.
         """
         self.check_hosts(num_hosts)
-        first_epoch, step_in_epoch = divmod(start_step, self.steps_per_epoch)
-        done = step_in_epoch * self.batch_size // self.streams
-        own_streams = tf.data.Dataset.range(host, self.streams, num_hosts)
+        reader = _Reader(self, self.batch_size // num_hosts, host)
+        epoch, step = divmod(start_step, self.steps_per_epoch)
+        first = epoch * self.windows_per_epoch + step // self.window_steps
+        windows = tf.data.Dataset.range(first, tf.int64.max).interleave(
+            reader.window,
+            cycle_length=2,  # the one in use, and the next
+            block_length=1,
+            num_parallel_calls=2,
+            deterministic=True,
+        )
+        return windows.unbatch().skip(step % self.window_steps * reader.places)
 
-        def epoch_dataset(epoch: tf.Tensor) -> tf.data.Dataset:
-            consumed = tf.where(epoch == first_epoch, tf.constant(done, tf.int64), 0)
-            return own_streams.interleave(
-                lambda stream: self._stream(epoch, stream, consumed),
-                cycle_length=self.streams // num_hosts,
-                block_length=1,
-                num_parallel_calls=self.streams // num_hosts,
-                deterministic=True,
-            )
 
-        epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
-        return epochs.flat_map(epoch_dataset)
+class _Reader:
+    """Reads one host's places of each window."""
 
-    def _stream(self, epoch: tf.Tensor, stream: tf.Tensor, consumed: tf.Tensor) -> tf.data.Dataset:
-        """One stream of one epoch, without its first `consumed` records."""
-        length = self.steps_per_epoch * self.batch_size // self.streams
-        first_window = consumed // self.window
-        start = stream * (self.num_records // self.streams)
-        pieces = self._pieces(epoch, start + first_window * self.window, start + length)
+    def __init__(self, order: EpochOrder, places: int, host: int):
+        self.places = places
+        self._order = order
+        self._first_place = host * places
+        takes = [file.take for file in order.files]
+        indexes = index_paths(file.path for file in order.files)
+        self._ends = tf.cumsum(tf.constant(takes, tf.int64))
+        self._begins = self._ends - tf.constant(takes, tf.int64)
+        self._skips = tf.constant([file.skip for file in order.files], tf.int64)
+        self._paths = tf.constant([file.path for file in order.files])
+        self._indexes = tf.constant([indexes[file.path] for file in order.files])
 
-        def permute(number: tf.Tensor, window: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
-            serialized, record = window
-            seed = self._seed(epoch * MAX_STREAMS + stream, number + 1)
-            order = _permutation(tf.size(record), seed)
-            return tf.gather(serialized, order), tf.gather(record, order)
+    def window(self, number: tf.Tensor) -> tf.data.Dataset:
+        """One element: the host's records of a window, in the order of the steps."""
+        order = self._order
+        epoch, window = number // order.windows_per_epoch, number % order.windows_per_epoch
+        first_step = window * order.window_steps
+        steps = tf.minimum(
+            tf.constant(order.window_steps, tf.int64), order.steps_per_epoch - first_step
+        )
+        start = first_step * order.batch_size + self._first_place * steps
+        records = self._records(epoch, start + tf.range(self.places * steps))
+        pieces = tf.data.Dataset.from_tensor_slices(self._pieces(records))
+        serialized = pieces.interleave(
+            _read,
+            cycle_length=READERS,
+            block_length=order.chunk,  # a whole piece
+            num_parallel_calls=READERS,
+            deterministic=True,
+        )
+        shuffled = self._shuffle(epoch, window, steps)
 
-        windows = pieces.batch(self.window).enumerate(first_window).map(permute).prefetch(1)
-        records = windows.unbatch().skip(consumed - first_window * self.window)
-        return records.map(lambda serialized, record: (serialized, epoch, record))
+        def in_order(values: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            numbers = tf.gather(records, shuffled)
+            return tf.gather(values, shuffled), tf.fill(tf.shape(numbers), epoch), numbers
 
-    def _pieces(self, epoch: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
-        """Records `start` to `stop` of the line of shards of this epoch, as (bytes, number)."""
-        takes = tf.constant([file.take for file in self.files], tf.int64)
-        first_record = tf.cumsum(takes, exclusive=True)
-        order = _permutation(len(self.files), self._seed(epoch, tf.constant(0, tf.int64)))
-        takes = tf.gather(takes, order)
-        ends = tf.cumsum(takes)
-        begins = ends - takes
-        low = tf.maximum(start, begins) - begins
-        high = tf.minimum(stop, ends) - begins
-        table = {
-            "path": tf.gather(tf.constant([file.path for file in self.files]), order),
-            "skip": tf.gather(tf.constant([file.skip for file in self.files], tf.int64), order),
-            "record": tf.gather(first_record, order),
-            "low": low,
-            "count": high - low,
+        return serialized.batch(self.places * steps).map(in_order)
+
+    def _records(self, epoch: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+        """Numbers of the records that lie at `positions`, int64, of the line of an epoch."""
+        order = self._order
+        chunks = order.num_records // order.chunk
+        slot, within = positions // order.chunk, positions % order.chunk
+        # What is left after the last whole chunk ends the line; it is rotated, so that these are
+        # other records each epoch.
+        permuted = tf.random.experimental.index_shuffle(
+            tf.minimum(slot, chunks - 1),
+            self._seed(epoch, PERMUTE),
+            tf.constant(chunks - 1, tf.int64),
+        )
+        number = tf.where(slot < chunks, permuted, slot) * order.chunk + within
+        rotation = tf.random.stateless_uniform(
+            [], self._seed(epoch, ROTATE), 0, order.num_records, tf.int64
+        )
+        return (number + rotation) % order.num_records
+
+    def _pieces(self, records: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Runs of records that follow each other in a file."""
+        file = tf.searchsorted(self._ends, records, side="right", out_type=tf.int64)
+        place = records - tf.gather(self._begins, file) + tf.gather(self._skips, file)
+        count = tf.size(records, tf.int64)
+        follows = (file[1:] == file[:-1]) & (place[1:] == place[:-1] + 1)
+        # no piece is longer than a chunk, so that each is read by one turn of the readers
+        follows &= (tf.range(1, count) % self._order.chunk) != 0
+        first = tf.concat([[0], tf.where(~follows)[:, 0] + 1], 0)
+        file = tf.gather(file, first)
+        return {
+            "path": tf.gather(self._paths, file),
+            "index": tf.gather(self._indexes, file),
+            "first": tf.gather(place, first),
+            "count": tf.concat([first[1:], [count]], 0) - first,
         }
 
-        def read(row: dict[str, tf.Tensor]) -> tf.data.Dataset:
-            records = tf.data.TFRecordDataset(row["path"], buffer_size=8 << 20)
-            numbers = tf.data.Dataset.range(row["record"] + row["low"], tf.int64.max)
-            wanted = records.skip(row["skip"] + row["low"]).take(row["count"])
-            return tf.data.Dataset.zip((wanted, numbers))
+    def _shuffle(self, epoch: tf.Tensor, window: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
+        """Step by step, which of the host's records of a window each place gets."""
+        order = self._order
+        seed = self._seed(epoch, SHUFFLE + window)
+        keys = tf.random.stateless_uniform([order.batch_size, steps], seed, None, None, tf.int64)
+        own = keys[self._first_place : self._first_place + self.places]
+        chosen = tf.cast(tf.argsort(own, axis=1, stable=True), tf.int64)
+        first = tf.range(tf.constant(self.places, tf.int64))[:, None] * steps
+        return tf.reshape(tf.transpose(chosen + first), [-1])
 
-        rows = tf.data.Dataset.from_tensor_slices(table)
-        return rows.filter(lambda row: row["count"] > 0).flat_map(read)
-
-    def _seed(self, stream: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
-        return derived_seed(self.seed, stream, window)
+    def _seed(self, epoch: tf.Tensor, purpose: int | tf.Tensor) -> tf.Tensor:
+        return derived_seed(self._order.seed, epoch, tf.cast(purpose, tf.int64))
 
 
-def _permutation(size: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """A random order of `range(size)`, the same for the same `seed`."""
-    keys = tf.random.stateless_uniform([size], seed, None, None, tf.int64)
-    return tf.argsort(keys, stable=True)
+def _read(piece: dict[str, tf.Tensor]) -> tf.data.Dataset:
+    """The serialized records of a piece, checksums checked."""
+    offset = tf.data.FixedLengthRecordDataset(
+        piece["index"], OFFSET_BYTES, header_bytes=piece["first"] * OFFSET_BYTES
+    ).take(1)
+
+    def records(raw: tf.Tensor) -> tf.data.Dataset:
+        variant = tf.raw_ops.TFRecordDatasetV2(
+            filenames=[piece["path"]],
+            compression_type="",
+            buffer_size=tf.constant(1 << 20, tf.int64),
+            byte_offsets=tf.io.decode_raw(raw, tf.int64),
+        )
+        found = tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
+        return found.take(piece["count"])
+
+    return offset.flat_map(records)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from groundwork.progress import Progress
 from pipeline.data.batches.eval_batches import eval_batches
 from pipeline.data.dataset.split import Split
 from pipeline.evaluation.features.extractors import Extractor
 from pipeline.evaluation.features.feature_set import FeatureSet
 from pipeline.evaluation.tasks.task import check_labels
-from pipeline.process.progress import Progress
 
 FORMAT = "1"
 """Changes when the meaning of a stored file does."""

@@ -11,8 +11,9 @@ class FineTuneConfig:
     """Training of all weights with a new head."""
 
     recipe: Literal["paper", "bit_hyperrule"] = "paper"
-    """paper: Table 4 of the ViT paper (SGD with momentum, cosine, clipping, one new linear head).
-    bit_hyperrule: BiT-HyperRule, which derives steps, resolution and MixUp from the dataset."""
+    """Settings of a run. paper: Table 4 of the ViT paper (SGD with momentum, cosine, clipping, one
+    new linear head). bit_hyperrule: BiT-HyperRule, which derives steps, resolution and MixUp from
+    the dataset."""
     learning_rates: list[float] | None = None
     """Peak rates to try; of several, the best on the dev split is taken for the final runs. null:
     the recipe's, which for paper are 0.001, 0.003, 0.01 and 0.03."""
@@ -40,7 +41,7 @@ class FineTuneConfig:
     seeds: list[int] = field(default_factory=lambda: [0])
     """Final runs; mean and deviation are over these. The sweep takes the first."""
     strategy: Literal["auto", "default", "mirrored", "tpu"] = "auto"
-    """tf.distribute strategy. auto: tpu on a TPU host, mirrored over several GPUs, otherwise
+    """Strategy of `tf.distribute`. auto: tpu on a TPU host, mirrored over several GPUs, otherwise
     default (one device). The result does not depend on the number of replicas."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute type. auto: bfloat16 on TPUs and on GPUs that have it, otherwise float32. Weights are

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from groundwork.errors import TrainingDiverged
+from groundwork.progress import Progress
 from pipeline.data.batches.distributed_batches import distributed_eval_batches
 from pipeline.data.data_config import ViewConfig
 from pipeline.data.dataset.split import Split
@@ -16,7 +17,6 @@ from pipeline.devices import strategy as strategies
 from pipeline.evaluation.fine_tuning.fine_tune_batches import fine_tune_batches
 from pipeline.evaluation.fine_tuning.fine_tune_config import FineTuneConfig
 from pipeline.evaluation.fine_tuning.fine_tune_recipe import Recipe
-from pipeline.process.progress import Progress
 from pipeline.training.optimizers.optim_config import OptimConfig
 from pipeline.training.state.train_state import TrainState
 from pipeline.training.step.step_config import StepConfig

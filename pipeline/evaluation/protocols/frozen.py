@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from groundwork.progress import Progress
 from pipeline.evaluation.features.feature_set import FeatureSet, TaskFeatures
 from pipeline.evaluation.protocols.least_squares import LeastSquares, draw_shots, take_shots
 from pipeline.evaluation.protocols.protocol_config import (
@@ -19,7 +20,6 @@ from pipeline.evaluation.protocols.protocol_config import (
     LinearProbeConfig,
 )
 from pipeline.evaluation.protocols.scores import Hits, Score, accuracy, count_hits, score
-from pipeline.process.progress import Progress
 
 Classifier = Callable[[np.ndarray], np.ndarray]
 """Features `[examples, width]` to classes, int `[examples]`."""

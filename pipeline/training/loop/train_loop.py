@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from groundwork.errors import InputFailed, TrainingDiverged, UserError
+from groundwork.progress import Progress
 from pipeline.figures.model_pictures import weight_figures
 from pipeline.figures.rendering import rasterized
 from pipeline.figures.transfer_figures import confusion_figure
-from pipeline.process.progress import Progress
 from pipeline.process.stop_signal import StopSignal
 from pipeline.training.loop.compute_meter import ComputeMeter
 from pipeline.training.loop.confusion import Confusions

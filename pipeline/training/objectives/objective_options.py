@@ -20,13 +20,15 @@ class ObjectiveOptions:
     """What is learned, and its loss."""
 
     objective: Literal["classify", "masked_patches"] = "classify"
-    """What is learnt: the labels, or, without labels, what is in corrupted patches (paper, appendix
-    B.1.2). The export of the latter is the encoder under a head of zeros, for fine-tuning."""
+    """What is learned: the labels, or, without labels, what is in corrupted patches (paper,
+    appendix B.1.2). The export of the latter is the encoder under a head of zeros, for
+    fine-tuning."""
     masked_patches: MaskedPatchesConfig = field(default_factory=MaskedPatchesConfig)
     loss: Literal["softmax", "sigmoid"] = "softmax"
     """Softmax, or per-class sigmoid, cross-entropy."""
     label_smoothing: float = 0.0
     """Share of the target that is spread over all classes, in [0, 1)."""
     class_weights: Literal["none", "auto"] = "none"
-    """auto: an example's training loss counts in inverse proportion to the frequency of its class,
-    1 on average. The labels of the training split are counted once."""
+    """Weight of each class in the training loss. auto: an example's training loss counts in inverse
+    proportion to the frequency of its class, 1 on average. The labels of the training split are
+    counted once."""

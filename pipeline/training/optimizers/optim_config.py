@@ -9,8 +9,8 @@ class OptimConfig:
     """The optimiser, its schedule and clipping."""
 
     optimizer: Literal["adamw", "sgd", "adafactor"] = "adamw"
-    """adamw; sgd with momentum, as the paper fine-tunes; adafactor as in scaling ViT (arXiv
-    2106.04560), which keeps nearly no second moment."""
+    """Rule of the update: adamw; sgd with momentum, as the paper fine-tunes; adafactor as in
+    scaling ViT (arXiv 2106.04560), which keeps nearly no second moment."""
     peak_lr: float = 1e-3
     """Learning rate at the end of warm-up."""
     warmup_steps: int = 10_000
@@ -25,13 +25,13 @@ class OptimConfig:
     cooldown_steps: int = 0
     """Last steps, over which the learning rate falls linearly to 0, whatever its decay."""
     momentum: float = 0.9
-    """Of sgd and adafactor, in [0, 1)."""
+    """Share of the last update that sgd and adafactor carry on, in [0, 1)."""
     beta1: float = 0.9
-    """adamw: decay of the first moment."""
+    """Decay of adamw's first moment."""
     beta2: float = 0.999
-    """adamw: decay of the second moment."""
+    """Decay of adamw's second moment."""
     epsilon: float = 1e-8
-    """adamw: added to the root of the second moment."""
+    """Number that adamw adds to the root of the second moment."""
     moment_dtype: Literal["float32", "bfloat16"] = "float32"
     """Type in which the first moment, or momentum, is stored; it is computed in float32. bfloat16
     saves 2 bytes per weight."""

@@ -7,7 +7,9 @@ import itertools
 import pytest
 import tensorflow as tf
 
+from groundwork.errors import UserError
 from pipeline.data.batches.train_order import EpochOrder
+from pipeline.data.dataset.record_index import index_paths, record_offsets
 from pipeline.data.dataset.split import FileRange
 
 LENGTHS = [37, 41, 29, 50]
@@ -75,20 +77,51 @@ def test_starting_at_a_step_gives_what_follows_it(files, step):
     assert take(order, 16 * 6, start_step=step) == full[16 * step :]
 
 
-@pytest.mark.parametrize("num_hosts", [2, 4])
-def test_hosts_share_the_same_global_batches(files, num_hosts):
-    order = order_of(files)
-    share = 16 // num_hosts
-    single = take(order, 16 * 12)
-    hosts = [take(order, share * 12, 0, host, num_hosts) for host in range(num_hosts)]
-    for step in range(12):
-        together = [r for records in hosts for r in records[step * share : (step + 1) * share]]
-        assert sorted(together) == sorted(single[step * 16 : (step + 1) * 16])
+@pytest.mark.parametrize("num_hosts", [2, 3, 5])
+def test_any_number_of_hosts_shares_the_same_global_batches(files, num_hosts):
+    batch = 15 if num_hosts in (3, 5) else 16
+    order = order_of(files, batch_size=batch)
+    share = batch // num_hosts
+    steps = order.steps_per_epoch + 3
+    single = take(order, batch * steps)
+    hosts = [take(order, share * steps, 0, host, num_hosts) for host in range(num_hosts)]
+    together = [
+        record
+        for step in range(steps)
+        for records in hosts
+        for record in records[step * share : (step + 1) * share]
+    ]
+    assert together == single
 
 
-def test_streams_divide_batch_and_hosts(files):
-    assert order_of(files).streams == 4
-    assert order_of(files, batch_size=6).streams == 2
-    assert order_of(files[:1]).streams == 1
-    with pytest.raises(ValueError, match=r"4 input streams .* 3 hosts"):
+def test_256_hosts_share_one_shard_and_resume_onto_another_number(tmp_path):
+    shard = tmp_path / "shard"
+    with tf.io.TFRecordWriter(str(shard)) as writer:
+        for number in range(600):
+            writer.write(str(number).encode())
+    order = order_of([FileRange(str(shard), 0, 600)], batch_size=256, shuffle_window=512)
+    single = take(order, 256 * 4)
+    for host in (0, 1, 100, 255):
+        own = take(order, 2, start_step=2, host=host, num_hosts=256)
+        assert own == [single[256 * step + host] for step in (2, 3)]
+
+
+def test_hosts_that_do_not_divide_the_batch_are_told_what_does(files):
+    with pytest.raises(ValueError, match=r"batch_size 16 cannot be shared by 3 hosts: .* 15"):
         order_of(files).dataset(0, 0, 3)
+
+
+def test_an_index_is_made_once_and_a_cut_shard_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shard = tmp_path / "shard"
+    with tf.io.TFRecordWriter(str(shard)) as writer:
+        for number in range(20):
+            writer.write(b"x" * number)
+    offsets = record_offsets(str(shard))
+    assert len(offsets) == 21 and offsets[-1] == shard.stat().st_size
+    assert offsets[2] - offsets[1] == 12 + 1 + 4
+    (path,) = index_paths([str(shard)]).values()
+    assert index_paths([str(shard)]) == {str(shard): path}
+    shard.write_bytes(shard.read_bytes()[:-3])
+    with pytest.raises(UserError, match=r"shard ends within a record"):
+        index_paths([str(shard)])

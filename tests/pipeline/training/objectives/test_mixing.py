@@ -99,7 +99,6 @@ def test_pairs_are_the_same_for_one_and_two_hosts(config, change):
             found |= {frozenset(pair) for pair in seeds.reshape(-1, 2).tolist()}
         return found
 
-    assert order.streams == 4
     for step in (0, 3):
         assert len(pairs(1, step)) == 8
         assert pairs(2, step) == pairs(1, step)
@@ -116,8 +115,6 @@ def test_odd_parts_are_refused(config, change):
     config = change(config, data__mixup_alpha=0.8)
     with pytest.raises(UserError, match="choose a multiple of 16"):
         check_divisible(change(config, batch_size=24, accumulate=8), replicas=1, mixes_images=True)
-    with pytest.raises(UserError, match="batch_size that 8 divides, not 12"):
-        train(change(config, batch_size=12), mirrored_strategy(1))
 
 
 def test_preset_and_explicit_values():
