@@ -20,6 +20,9 @@ extensions = [
     "recipe_table",
 ]
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
+smartquotes = False  # options begin with two hyphens
 html_theme_options = {"navigation_with_keys": True}
 exclude_patterns = ["_build", "_ext"]
 templates_path: list[str] = []

@@ -44,7 +44,7 @@ def entry(option: Option) -> nodes.definition_list_item:
     text = option.help
     if option.default is None:
         text += " Required."
-    elif option.default:
+    elif option.default and option.default != "False":
         text += f" Default: `{option.default}`."
     term = nodes.term("", "", nodes.literal("", f"--{option.name}"), nodes.Text(kind))
     return nodes.definition_list_item("", term, nodes.definition("", paragraph(text)))

@@ -16,7 +16,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from groundwork.recipes import recipe_folder, recipe_names
 
-COLUMNS = {"Recipe": 20, "What": 30, "Hardware": 14, "Cost": 16, "Result to expect": 20}
+COLUMNS = {"Recipe": 34, "Hardware": 18, "Cost": 22, "Result to expect": 26}
 FIELD = re.compile(r"([A-Z][a-z]+): +(.*)")
 # Said once on the page, for all.
 SAID_ONCE = re.compile(r",? at the 27 TFLOP/s a core that.*?not measured\.|Not run here\.?")
@@ -37,19 +37,21 @@ class RecipeTable(SphinxDirective):
             raise self.error(f"configs/{folder} holds no recipe")
         for name in names:
             self.env.note_dependency(str(recipe_folder() / f"{name}.yaml"))
-        head = nodes.thead("", row(list(COLUMNS)))
-        body = nodes.tbody("", *(row([name, *cells(name)]) for name in names))
+        head = nodes.thead("", row(*([text(column)] for column in COLUMNS)))
+        body = nodes.tbody("", *(recipe_row(name) for name in names))
         widths = [nodes.colspec("", colwidth=width) for width in COLUMNS.values()]
         group = nodes.tgroup("", *widths, head, body, cols=len(COLUMNS))
-        return [nodes.table("", group)]
+        return [nodes.table("", group, classes=["recipes"])]
 
 
-def cells(name: str) -> list[str]:
-    """What a recipe is, its hardware, its cost, and what to expect of it."""
+def recipe_row(name: str) -> nodes.row:
+    """A recipe: its name and what it is, its hardware, its cost, and what to expect of it."""
     said = first_lines(recipe_folder() / f"{name}.yaml")
     hardware, _, time = said.get("Hardware", "").partition(" Time: ")
     result = said.get("Expect") or said.get("Result", "")
-    return [said[""], hardware, said.get("Cost", time), result]
+    heading = nodes.paragraph("", "", nodes.literal("", name))
+    others = ([text(part)] for part in (hardware, said.get("Cost", time), result))
+    return row([heading, text(said[""])], *others)
 
 
 def first_lines(path: Path) -> dict[str, str]:
@@ -58,23 +60,28 @@ def first_lines(path: Path) -> dict[str, str]:
     field: str | None = ""
     lines = path.read_text(encoding="utf-8").splitlines()
     for line in itertools.takewhile(lambda line: line.startswith("#"), lines):
-        text = line[1:].strip()
-        if match := FIELD.fullmatch(text):
-            field, text = match[1], match[2]
-        if not text:
+        words = line[1:].strip()
+        if match := FIELD.fullmatch(words):
+            field, words = match[1], match[2]
+        elif not words or (field and not line.startswith("#  ")):
             field = None  # what follows, such as the command, belongs to no field
-        elif field is not None:
-            said[field] = f"{said.get(field, '')} {text}"
-    return {field: SAID_ONCE.sub("", text).strip() for field, text in said.items()}
+        if field is not None:
+            said[field] = f"{said.get(field, '')} {words}"
+    return {field: SAID_ONCE.sub("", words).strip() for field, words in said.items()}
 
 
-def row(texts: list[str]) -> nodes.row:
-    """A row of the table; the first cell is literal."""
-    first, *others = texts
-    name = nodes.literal("", first) if first != next(iter(COLUMNS)) else nodes.Text(first)
-    made = [nodes.entry("", nodes.paragraph("", "", name))]
-    made += [nodes.entry("", nodes.paragraph("", text)) for text in others]
-    return nodes.row("", *made)
+def row(*cells: list[nodes.paragraph]) -> nodes.row:
+    """A row of the table."""
+    return nodes.row("", *(nodes.entry("", *cell) for cell in cells))
+
+
+def text(words: str) -> nodes.paragraph:
+    """Text with what stands in backticks as literal."""
+    parts = [
+        nodes.literal("", part) if i % 2 else nodes.Text(part)
+        for i, part in enumerate(words.split("`"))
+    ]
+    return nodes.paragraph("", "", *parts)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
