@@ -64,3 +64,20 @@ def test_pictures_of_pages_are_there():
 
 def test_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_files_that_pages_name_are_there():
+    """Such as `pipeline/training/step/train_step.py`, or `train_step.py` alone."""
+    tops = ("beam_jobs", "benchmarks", "configs", "deploy", "groundwork", "pipeline", "tests")
+    there = [path for top in (*tops, "vit_keras", "docs") for path in (ROOT / top).rglob("*")]
+    known = {path.relative_to(ROOT).as_posix() for path in there} | {"vit_command.py", *tops}
+    wrong = []
+    for page in PAGES:
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for name in re.findall(r"`([\w/.-]+(?:\.py|\.sbatch|/))`", text):
+            bare = name.rstrip("/")
+            if name.endswith("/") and not name.startswith(tops):
+                continue  # a folder that a command writes
+            if not any(path == bare or path.endswith(f"/{bare}") for path in known):
+                wrong.append(f"{page.name}: {name}")
+    assert not wrong, "\n".join(wrong)
