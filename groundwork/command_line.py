@@ -35,6 +35,7 @@ from groundwork.recipes import (
     parse_yaml,
     refuse_class_paths,
 )
+from groundwork.stopping import exit_on_signals
 
 Config = TypeVar("Config")
 
@@ -94,7 +95,8 @@ def to_yaml(config: Any) -> str:
 def run_main(main: Callable[[], int | None]) -> None:
     """Run a command and exit; a `UserError` becomes one line on stderr and its exit status."""
     try:
-        status = main()
+        with exit_on_signals():
+            status = main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)

@@ -14,6 +14,7 @@ from typing import Literal
 
 from groundwork import command_line
 from pipeline.devices.cluster import find_cluster, split_addresses
+from pipeline.process.loopback import is_loopback, keep_for_this_machine
 from pipeline.process.tensorflow_startup import import_tensorflow
 
 PROG = "python -m pipeline.data_service"
@@ -23,7 +24,10 @@ PROG = "python -m pipeline.data_service"
 class DataServiceConfig:
     """Start one server of a tf.data service, for the run's option data.service: one dispatcher,
     and workers on machines with CPUs to spare. Give all the same addresses. The workers read the
-    dataset under the same path as the run. Ends on Ctrl-C or SIGTERM."""
+    dataset under the same path as the run. With loopback addresses (localhost, 127.0.0.1) only
+    this machine reaches the server. TensorFlow offers neither TLS nor passwords for it: with other
+    addresses who reaches the port can read and write files as this user, so give it a network of
+    its own. Ends on Ctrl-C, SIGTERM or SIGHUP."""
 
     role: Literal["dispatcher", "worker"]
     """What this process is."""
@@ -55,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def end(number: int, frame: FrameType | None) -> None:
         ended.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
     if config.role == "dispatcher":
         server = service.DispatchServer(
@@ -67,10 +71,21 @@ def main(argv: Sequence[str] | None = None) -> int:
                 dispatcher_address=config.dispatcher, worker_address=own, port=port
             )
         )
-    print(f"{config.role} at {own}, of {len(workers)} workers", flush=True)
+    private = is_loopback(own.rpartition(":")[0]) and keep_for_this_machine(port)
+    print(f"{config.role} at {own}, of {len(workers)} workers; {_reach(port, private)}", flush=True)
     ended.wait()
     del server
     return 0
+
+
+def _reach(port: int, private: bool) -> str:
+    if private:
+        return "open to this machine alone"
+    return (
+        f"warning: port {port} of all addresses of this machine is open, without TLS or password: "
+        "who reaches it can read and write files as this user. Close it to all but the hosts of "
+        "the run, by a firewall or a network of its own"
+    )
 
 
 if __name__ == "__main__":

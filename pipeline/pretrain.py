@@ -24,9 +24,10 @@ def main() -> int:
     workers = len(cluster.workers) if cluster else 1
     prepare_source(config.data.source, config.data.prepare, workers)
     import_tensorflow()
+    from pipeline.process.interruptible import run_and_leave
     from pipeline.run.run_stages import run
 
-    return run(config)
+    return run_and_leave(lambda: run(config))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """Vision Transformers in Keras 3, on any backend."""
 
+import warnings
+from importlib import metadata
+
 from vit_keras import flops
 from vit_keras.analysis import (
     embedding_filters,
@@ -11,6 +14,7 @@ from vit_keras.bit_resnet import BiTResNet
 from vit_keras.create import create_model
 from vit_keras.intermediates import intermediates
 from vit_keras.masked_patches import MaskedPatchModel
+from vit_keras.preprocessing import Preprocess, Preprocessing, preprocess
 from vit_keras.variants import ENCODER_SIZES, parse_variant
 from vit_keras.vision_transformer import VisionTransformer
 from vit_keras.weights import (
@@ -18,6 +22,7 @@ from vit_keras.weights import (
     from_pretrained,
     load_weights,
     resample_grid,
+    resample_patches,
     save_weights,
 )
 
@@ -25,6 +30,8 @@ __all__ = [
     "ENCODER_SIZES",
     "BiTResNet",
     "MaskedPatchModel",
+    "Preprocess",
+    "Preprocessing",
     "VisionTransformer",
     "adapt_model",
     "attention_rollout",
@@ -38,6 +45,24 @@ __all__ = [
     "mean_attention_distance",
     "parse_variant",
     "position_similarity",
+    "preprocess",
     "resample_grid",
+    "resample_patches",
     "save_weights",
 ]
+
+
+def _warn_of_namesake() -> None:
+    try:
+        version = metadata.version("vit-keras")
+    except metadata.PackageNotFoundError:
+        return
+    warnings.warn(
+        f"PyPI's distribution vit-keras {version} is installed too, and its package is called "
+        "vit_keras as well: which of the two files overwrote the other's is not certain. pip "
+        "uninstall vit-keras, then install vit-keras-pipeline again.",
+        stacklevel=3,
+    )
+
+
+_warn_of_namesake()

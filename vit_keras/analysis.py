@@ -56,9 +56,10 @@ def position_similarity(model: VisionTransformer) -> np.ndarray:
     if not model.positions or model.is_relative:
         raise ValueError(f"{model.name} has no absolute position embeddings to compare.")
     rows, columns = model.grid_size
-    table = ops.convert_to_numpy(model.positions[0].table())[-rows * columns :]
+    table: np.ndarray = ops.convert_to_numpy(model.positions[0].table())[-rows * columns :]
     table = table / np.maximum(np.linalg.norm(table, axis=-1, keepdims=True), 1e-12)
-    return (table @ table.T).reshape(rows, columns, rows, columns)
+    similarity: np.ndarray = table @ table.T
+    return similarity.reshape(rows, columns, rows, columns)
 
 
 def embedding_filters(model: VisionTransformer, count: int = 28) -> np.ndarray:

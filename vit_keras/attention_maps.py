@@ -49,15 +49,16 @@ def attention_rollout(model: VisionTransformer, images: Any) -> np.ndarray:
         images: `[batch, height, width, 3]` in [-1, 1].
 
     Returns:
-        `[batch, rows, columns]` float32: the class token's share from each patch; without class
-        token, the mean over the patches' tokens.
+        `[batch, rows, columns]` float32: the class token's share from each patch; where the
+        classifier reads no class token, the mean over the patches' tokens.
 
     Raises:
         ValueError: an axial model, or no ViT.
     """
     joint = rollout([ops.convert_to_numpy(w) for w in attention_weights(model, images)])
     prefix = model.num_prefix_tokens
-    query = joint[:, prefix - 1] if model.classifier == "token" else joint[:, prefix:].mean(axis=1)
+    reads_patches = model.classifier in ("gap", "map")
+    query = joint[:, prefix:].mean(axis=1) if reads_patches else joint[:, prefix - 1]
     return query[:, prefix:].reshape(-1, *model.grid_size)
 
 

@@ -13,11 +13,11 @@ from vit_keras.layers.normalization import group_norm
 from vit_keras.layers.preactivation_unit import (
     BIT_CONV,
     BIT_NORM_EPSILON,
-    BOTTLENECK,
+    CONV_EPSILON,
     Mixer,
     PreactivationUnit,
 )
-from vit_keras.layers.resnet_stem import halved
+from vit_keras.layers.resnet_stem import BOTTLENECK, halved
 from vit_keras.layers.resnet_width import scaled_channels
 from vit_keras.layers.std_conv import StdConv, pad_fixed
 
@@ -36,9 +36,13 @@ class BiTResNet(ImageClassifier):
         num_classes: classes of the head; None: no head, the model returns its features.
         mixers: the middle layer of each stage's units, "conv", "axial" or "attention"; one per
             stage. None: convolutions throughout.
+        conv_epsilon: added to the variance of a convolution's kernel: the official code's, or
+            1e-8 (timm, Hugging Face).
         head_bias_init: initial bias of the head.
+        **kwargs: `preprocessing` and `class_names` (see `ImageClassifier`); `dtype`.
 
-    Input: `[batch, height, width, 3]` float32 in [-1, 1]; output: `[batch, num_classes]` float32.
+    Input: `[batch, height, width, 3]` float32, in [-1, 1] unless `preprocessing` says otherwise;
+    output: `[batch, num_classes]` float32.
 
     Raises:
         ValueError: not one mixer per stage, or channels that are no multiple of group norm's
@@ -53,6 +57,7 @@ class BiTResNet(ImageClassifier):
         width_factor: float,
         num_classes: int | None,
         mixers: Sequence[Mixer] | None = None,
+        conv_epsilon: float = CONV_EPSILON,
         head_bias_init: float = 0.0,
         name: str = "bit",
         **kwargs: Any,
@@ -67,18 +72,22 @@ class BiTResNet(ImageClassifier):
         self.units = tuple(units)
         check_at_least(1, stages=len(self.units), units=min(self.units, default=None))
         self.width_factor = width_factor
+        self.conv_epsilon = conv_epsilon
         convolutions: tuple[Mixer, ...] = tuple("conv" for _ in self.units)
         self.mixers = convolutions if mixers is None else tuple(mixers)
         if len(self.mixers) != len(self.units):
             raise ValueError(f"{len(self.units)} stages need as many mixers; got {self.mixers}.")
         channels = scaled_channels(width_factor)
         policy = self.dtype_policy
-        self.root_conv = StdConv(channels, 7, 2, **BIT_CONV, name="root_conv", dtype=policy)
+        self.root_conv = StdConv(
+            channels, 7, 2, **BIT_CONV, epsilon=conv_epsilon, name="root_conv", dtype=policy
+        )
         self.residual_units = [
             PreactivationUnit(
                 channels * 2**stage,
                 strides=2 if stage > 0 and unit == 0 else 1,
                 mixer=mixer,
+                conv_epsilon=conv_epsilon,
                 name=f"block{stage + 1}_unit{unit + 1:02d}",
                 dtype=policy,
             )
@@ -99,7 +108,7 @@ class BiTResNet(ImageClassifier):
 
     @property
     def feature_dim(self) -> int:
-        return self.root_conv.filters * 2 ** (len(self.units) - 1) * BOTTLENECK
+        return scaled_channels(self.width_factor) * BOTTLENECK << (len(self.units) - 1)
 
     @property
     def has_noise(self) -> bool:
@@ -120,4 +129,5 @@ class BiTResNet(ImageClassifier):
             "units": list(self.units),
             "width_factor": self.width_factor,
             "mixers": list(self.mixers),
+            "conv_epsilon": self.conv_epsilon,
         }

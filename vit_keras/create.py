@@ -12,7 +12,8 @@ from vit_keras.vision_transformer import VisionTransformer
 
 MODELS: dict[str, type[ImageClassifier]] = {"vit": VisionTransformer, "bit": BiTResNet}
 
-KERAS_ARGUMENTS = ("name", "dtype", "trainable")
+# What the constructors pass on.
+COMMON_ARGUMENTS = ("preprocessing", "class_names", "name", "dtype", "trainable")
 
 
 def create_model(
@@ -43,7 +44,7 @@ def create_model(
     """
     model = parse_variant(variant)
     model_class = MODELS[model.architecture]
-    known = {*inspect.signature(model_class).parameters, *KERAS_ARGUMENTS} - {"kwargs"}
+    known = {*inspect.signature(model_class).parameters, *COMMON_ARGUMENTS} - {"kwargs"}
     if foreign := sorted(set(overrides) - known):
         raise ValueError(
             f"{variant} has no {', '.join(foreign)}; it has "

@@ -100,7 +100,7 @@ def _vit(model: VisionTransformer) -> int:
     if model.stem is not None:
         count, channels = _stem(model)
     count += patches * model.patch_size**2 * channels * width
-    per_token = 4 * width**2 + 2 * width * model.mlp_dim
+    per_token = 4 * width**2 + (2 + model.gated_mlp) * width * model.mlp_dim
     if model.axial:
         # Row attention meets `columns` keys per token, column attention `rows`.
         count += model.num_layers * patches * (2 * per_token + 2 * width * (rows + columns))
@@ -110,11 +110,12 @@ def _vit(model: VisionTransformer) -> int:
             blocks = 1 if model.position_place == "stem" else model.num_layers
             count += blocks * tokens * width * (2 * tokens - 1)
     if model.attention_pooling is not None:
-        # Key, value and their use for each patch; query, projection and MLP for one token.
-        count += patches * (2 * width**2 + 2 * width)
+        # Key, value and their use for each token pooled; query, projection and MLP for one token.
+        pooled = tokens if model.pool_prefix else patches
+        count += pooled * (2 * width**2 + 2 * width)
         count += 2 * width**2 + 2 * width * model.mlp_dim
     if model.representation_size is not None:
-        count += width * model.representation_size
+        count += width * (1 + model.reads_two) * model.representation_size
     return count + model.feature_dim * (model.num_classes or 0)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
 import keras
 from keras import ops
+
+from vit_keras.preprocessing import Preprocessing, warn_of_raw_pixels
 
 
 class ImageClassifier(keras.Model):
@@ -25,6 +27,12 @@ class ImageClassifier(keras.Model):
         num_classes: classes of the head; None: no head, the model returns its features.
         head_bias_init: initial bias of the head. The official code takes -10 for the sigmoid
             loss over many classes.
+        preprocessing: what the model expects of its pixels, or its fields in a dictionary; None:
+            [-1, 1]. It says so, and changes nothing in the model: see `vit_keras.preprocess`.
+        class_names: names of the classes in order; None: not known.
+
+    Raises:
+        ValueError: not one name per class, or a preprocessing that cannot be.
     """
 
     built: bool  # set by keras; declared for the type checker
@@ -35,13 +43,22 @@ class ImageClassifier(keras.Model):
         image_size: int | tuple[int, int],
         num_classes: int | None,
         head_bias_init: float = 0.0,
+        preprocessing: Preprocessing | Mapping[str, Any] | None = None,
+        class_names: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.preprocessing = Preprocessing.of(preprocessing)
+        self.class_names = None if class_names is None else tuple(class_names)
         self.image_size = as_pair(image_size)
         self.num_classes = num_classes
         self.head_bias_init = head_bias_init
         check_at_least(1, num_classes=num_classes)
+        if self.class_names is not None and len(self.class_names) != num_classes:
+            raise ValueError(
+                f"class_names must be one per class: {len(self.class_names)} names for "
+                f"{num_classes} classes."
+            )
 
     def finish(self) -> None:
         """Make the head, and the weights: the image size is known, so no call need be awaited."""
@@ -69,6 +86,16 @@ class ImageClassifier(keras.Model):
                 self.head.build((None, self.feature_dim))
         self.built = True
 
+    def __call__(self, images: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call the model; warn of NumPy pixels in [0, 255]."""
+        warn_of_raw_pixels(self, images)
+        return super().__call__(images, *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Keras' `predict`; warn of NumPy pixels in [0, 255]."""
+        warn_of_raw_pixels(self, x)
+        return super().predict(x, *args, **kwargs)
+
     def call(self, images: Any, training: bool | None = None, seeds: Any = None) -> Any:
         """Logits, `[batch, num_classes]` float32; without a head, `features`.
 
@@ -81,7 +108,8 @@ class ImageClassifier(keras.Model):
         """What the head reads.
 
         Args:
-            images: `[batch, height, width, 3]` float32 in [-1, 1].
+            images: `[batch, height, width, 3]` float32, in [-1, 1] unless `preprocessing` says
+                otherwise.
             training: whether dropout and stochastic depth are on.
             seeds: `[batch]` int32, one per example, from which all random masks follow, whatever
                 the rest of the batch; None: drawn from the model's own generator.
@@ -123,6 +151,8 @@ class ImageClassifier(keras.Model):
             "image_size": list(self.image_size),
             "num_classes": self.num_classes,
             "head_bias_init": self.head_bias_init,
+            "preprocessing": self.preprocessing.config(),
+            "class_names": None if self.class_names is None else list(self.class_names),
         }
 
 

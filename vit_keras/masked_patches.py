@@ -59,6 +59,8 @@ class MaskedPatchModel(keras.Model):
         super().__init__(name=name, **kwargs)
         if not isinstance(vit, VisionTransformer) or vit.num_classes is not None:
             raise ValueError("masked patch prediction takes a ViT without head: num_classes=None.")
+        if vit.encoder_norm is None:
+            raise ValueError("masked patch prediction needs a last norm: final_norm='tokens'.")
         if not 0 < corrupted_share < 1:
             raise ValueError(f"corrupted_share must lie in (0, 1); got {corrupted_share}.")
         self.vit = vit
@@ -129,6 +131,7 @@ class MaskedPatchModel(keras.Model):
         tokens = vit.add_positions(patches, training=training, seeds=vit_seeds)
         for i in range(vit.num_layers):
             tokens = vit.apply_block(i, tokens, training=training, seeds=vit_seeds)
+        assert vit.encoder_norm is not None  # as checked when made
         tokens = vit.encoder_norm(tokens[:, vit.num_prefix_tokens :])
         return self.prediction(tokens), corrupted
 

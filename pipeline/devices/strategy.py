@@ -94,7 +94,7 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes what only one may write: checkpoints, logs, exports."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return True
-    return strategy.cluster_resolver.task_id == 0
+    return bool(strategy.cluster_resolver.task_id == 0)
 
 
 def _detect() -> str:
@@ -134,5 +134,5 @@ def _has_bfloat16(device: str) -> bool:
             tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
             for gpu in tf.config.list_physical_devices("GPU")
         ]
-        return min(capabilities) >= BFLOAT16_COMPUTE_CAPABILITY
+        return bool(min(capabilities) >= BFLOAT16_COMPUTE_CAPABILITY)
     return device == "TPU"

@@ -11,6 +11,7 @@ import matplotlib.axes
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from groundwork import storage
 
@@ -20,6 +21,7 @@ DPI = 120
 def rasterized(figure: Figure) -> np.ndarray:
     """The pixels of a figure, uint8 `[height, width, 3]`."""
     canvas = FigureCanvasAgg(figure)
+    _names_as_they_are(figure)
     with _any_script():
         canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]
@@ -28,6 +30,7 @@ def rasterized(figure: Figure) -> np.ndarray:
 def save(figure: Figure, path: Path) -> None:
     """Write `figure` as PNG, whole or not at all; the same figure gives the same bytes."""
     FigureCanvasAgg(figure)
+    _names_as_they_are(figure)
     with _any_script(), storage.create(str(path)) as file:
         figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
 
@@ -41,6 +44,7 @@ def without_overlap(axes: matplotlib.axes.Axes, places: Sequence[tuple[str, floa
     figure = axes.figure
     assert isinstance(figure, Figure)
     canvas = FigureCanvasAgg(figure)
+    _names_as_they_are(figure)
     canvas.draw()
     taken = [axes.transData.transform((x, y)) for _, x, y in places]
     boxes = [(x - 4, y - 4, x + 4, y + 4) for x, y in taken]
@@ -59,6 +63,7 @@ def without_overlap(axes: matplotlib.axes.Axes, places: Sequence[tuple[str, floa
             fontsize=7,
             color="0.3",
             annotation_clip=False,
+            parse_math=False,
             arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.5},
         )
         for dx, dy in offsets:
@@ -76,6 +81,17 @@ def without_overlap(axes: matplotlib.axes.Axes, places: Sequence[tuple[str, floa
 
 def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _names_as_they_are(figure: Figure) -> None:
+    """Have matplotlib draw `$` as it stands: a class name that holds one is no formula.
+
+    The numbers that matplotlib itself writes on logarithmic axes are, and stay so.
+    """
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        if "$" in text.get_text() and not text.get_text().startswith(r"$\mathdefault{"):
+            text.set_parse_math(False)
 
 
 @contextlib.contextmanager

@@ -7,14 +7,14 @@ from types import FrameType, TracebackType
 
 import tensorflow as tf
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STEPS_BETWEEN_AGREEMENTS = 10
 
 
 class StopSignal:
-    """Context in which Ctrl-C and SIGTERM set `received` instead of ending the process.
+    """Context in which Ctrl-C, SIGTERM and SIGHUP set `received` instead of ending the process.
 
-    The second Ctrl-C ends it at once.
+    The second Ctrl-C ends it at once. A SIGHUP that is ignored, as under nohup, stays so.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,8 @@ class StopSignal:
 
     @property
     def exit_status(self) -> int:
-        """128 + the signal's number, as shells report it: 130 for Ctrl-C, 143 for SIGTERM."""
+        """128 + the signal's number, as shells report it: 130 for Ctrl-C, 143 for SIGTERM,
+        129 for SIGHUP."""
         return 128 + self.received if self.received else 0
 
     def agreed(self, strategy: tf.distribute.Strategy, step: int) -> bool:
@@ -47,7 +48,8 @@ class StopSignal:
 
     def __enter__(self) -> StopSignal:
         for number in SIGNALS:
-            self._previous[number] = signal.signal(number, self._receive)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(
@@ -65,6 +67,8 @@ class StopSignal:
         self.received = signal.Signals(number)
 
 
-@tf.function
-def _sum_over_replicas(strategy: tf.distribute.Strategy, flags: tf.Tensor) -> tf.Tensor:
+def _sum(strategy: tf.distribute.Strategy, flags: tf.Tensor) -> tf.Tensor:
     return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: flags), axis=None)
+
+
+_sum_over_replicas = tf.function(_sum)

@@ -14,7 +14,7 @@ from types import FrameType
 
 from pipeline.process.child_process import end_with_parent
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 POLL_SECONDS = 0.1
 LAST_LINES = 30
 
@@ -23,8 +23,9 @@ class WorkerGroup:
     """Workers on this machine.
 
     The first one's output is shown as it comes, each line behind its number; of the others only
-    the last lines, where one fails. SIGINT and SIGTERM are passed on, once each: a worker that
-    gets Ctrl-C from the terminal too would take it for the second, and end without a checkpoint.
+    the last lines, where one fails. SIGINT, SIGTERM and SIGHUP are passed on, once each: a worker
+    that gets Ctrl-C from the terminal too would take it for the second, and end without a
+    checkpoint.
     """
 
     def __init__(

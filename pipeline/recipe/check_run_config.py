@@ -13,8 +13,13 @@ from pipeline.recipe.run_config import PretrainConfig
 
 def check_run_config(config: PretrainConfig) -> None:
     """Raise a UserError that names the first field out of range."""
-    if (config.steps is None) == (config.epochs is None):
-        raise UserError("give one of steps and epochs")
+    if config.steps is None and config.epochs is None:
+        raise UserError("neither steps nor epochs is given: say how long to train, as --steps 1000")
+    if config.steps is not None and config.epochs is not None:
+        raise UserError(
+            f"steps is {config.steps} and epochs {config.epochs:g}, one of them perhaps from the "
+            "recipe: add --steps null to train for the epochs, or --epochs null for the steps"
+        )
     for name in (
         "steps",
         "epochs",

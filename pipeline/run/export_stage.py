@@ -19,6 +19,13 @@ def export_run(config: ExportConfig) -> Description:
         ParityError: what was written does not compute what the checkpoint computes.
     """
     trained = load_trained_model(config.workdir, config.checkpoint)
+    if trained.best_score:
+        metric, value = trained.best_score
+        print(
+            f"checkpoint best: of step {trained.step}, {metric} {value:.4g}; the newest is of step "
+            f"{trained.newest_step}",
+            flush=True,
+        )
     data = trained.config.data
     workdir = Workdir(config.workdir)
     facts = RunFacts(trained.config, trained.step, workdir.load_starts(), workdir.load_metrics())

@@ -23,8 +23,9 @@ def run(config: PretrainConfig) -> int:
     """Run every stage that is not finished yet; returns the exit status.
 
     Returns:
-        0 when all is done; 130 after Ctrl-C and 143 after SIGTERM, with a checkpoint saved. Of
-        several workers, all return the same, at the same time.
+        0 when all is done; 130 after Ctrl-C, 143 after SIGTERM and 129 after SIGHUP while training
+        and evaluating, with a checkpoint saved. Of several workers, all return the same, at the
+        same time.
 
     Raises:
         UserError: bad input; as its subclasses, what ended the run.
@@ -35,6 +36,8 @@ def run(config: PretrainConfig) -> int:
     chief = strategies.is_chief(strategy)
     lock = workdir.lock() if chief else contextlib.nullcontext()
     with StopSignal() as stop, lock, explain_lost_worker(strategy):
+        if chief and (left := workdir.remove_leftovers()):
+            print(f"removed what a killed run left unfinished: {', '.join(left)}", flush=True)
         status = train(config, workdir, strategy, stop)
     if status == 0 and chief:
         _export_and_evaluate(config, workdir)

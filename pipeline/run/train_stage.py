@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import tensorflow as tf
 
@@ -27,16 +31,17 @@ from pipeline.readiness.run_checks import check_start
 from pipeline.recipe.hyperparameters import hyperparameters
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.training.loop.compute_meter import ComputeMeter, training_flops
-from pipeline.training.loop.evaluate import make_evaluate
+from pipeline.training.loop.evaluate import Evaluate, Evaluation, make_evaluate
 from pipeline.training.loop.metrics_log import MetricsLog
 from pipeline.training.loop.profile_window import ProfileWindow
-from pipeline.training.loop.train_loop import TrainLoop
+from pipeline.training.loop.train_loop import Batches, ReadBatches, TrainLoop
 from pipeline.training.objectives.objective import build_objective_model
 from pipeline.training.state.best_checkpoint import BestCheckpoint
 from pipeline.training.state.checkpoint import Checkpointer, start_state
 from pipeline.training.state.train_state import TrainState
 from pipeline.training.step.train_step import make_train_step
 from pipeline.workdir.run_record import run_record
+from pipeline.workdir.same_dataset import check_same_classes, check_same_dataset
 from pipeline.workdir.workdir import Workdir
 
 
@@ -55,8 +60,14 @@ def train(
     source = open_source(
         data.source, data.data_dir, image_key=data.image_key, label_key=data.label_key
     )
+    check_same_dataset(workdir, source)
+    if config.resume:
+        check_same_classes(Workdir(config.resume), source)
     train_split = source.split(data.train_split)
     eval_split = source.split(data.eval_split) if data.eval_split else None
+    if config.objective == "masked_patches":  # no label is read: there need not be any
+        train_split = replace(train_split, labels_below=None)
+        eval_split = eval_split and replace(eval_split, labels_below=None)
     replicas = strategy.num_replicas_in_sync
     check_divisible(config, replicas, mixes_images=data.mixes_images)
     check_split_size(config, train_split)
@@ -98,19 +109,16 @@ def train(
         for check in checks:
             if check.status == "warning":
                 print(f"warning   {check.name}: {check.found}; {check.remedy}")
-        with explain_full_disk("the configuration", workdir.path):
-            changes = workdir.archive(config, source.class_names)
-        for line in changes:
-            print(f"changed since the workdir was begun: {line.strip()}")
+        _archive(config, workdir, source, nothing_left=int(state.step.numpy()) >= total_steps)
 
-    evaluate = None
+    evaluate: Callable[[ReadBatches], Evaluation] | None = None
     if eval_split:
         evaluate_batches = make_evaluate(
             strategy, state, config, eval_split.num_examples, confusions=config.log.pictures
         )
         global_batch = config.eval_batch_size or config.batch_size
         eval_input = distributed_eval_batches(strategy, eval_split, data, global_batch)
-        evaluate = lambda: evaluate_batches(eval_input)  # noqa: E731
+        evaluate = partial(_evaluate, evaluate_batches, eval_input)
     start_step = int(state.step.numpy())
     log = MetricsLog(workdir.tensorboard, workdir.metrics, start_step, write=chief)
     log.hyperparameters(hyperparameters(config), config.workdir)
@@ -126,6 +134,7 @@ def train(
                 accelerators,
                 precision=policy,
                 start_step=start_step,
+                total_steps=total_steps,
             )
         )
     loop = TrainLoop(
@@ -154,13 +163,37 @@ def train(
     )
     with contextlib.closing(log):
         finished = loop.run(stop)
-    if finished:
+    # A signal of the last moments, too, is heard: all workers end here together.
+    if finished and not stop.agreed(strategy, sys.maxsize):
         return 0
     print(
         f"stopped at step {int(state.step.numpy())}; the same command goes on from there",
         flush=True,
     )
     return stop.exit_status
+
+
+def _evaluate(evaluate: Evaluate, batches: Batches, read: ReadBatches) -> Evaluation:
+    with contextlib.closing(read(batches)) as reader:
+        return evaluate(reader)
+
+
+def _archive(
+    config: PretrainConfig, workdir: Workdir, source: Source, *, nothing_left: bool
+) -> None:
+    """Keep the options of what is trained; those of a start that trains nothing are not its."""
+    changes = workdir.changes(config)
+    if nothing_left and workdir.has_class_names():
+        if changes:
+            print(
+                "all steps are done: config.yaml keeps the options that they were done with, and "
+                f"these are not taken: {'; '.join(changes)}"
+            )
+        return
+    with explain_full_disk("the configuration", workdir.path):
+        workdir.archive(config, source.class_names)
+    for line in changes:
+        print(f"changed since the workdir was begun: {line}")
 
 
 def _class_weights(

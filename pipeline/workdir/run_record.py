@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -22,11 +26,14 @@ def run_record(
     accelerators: Accelerators,
     precision: str,
     start_step: int,
-) -> dict:
-    """One start of a run as JSON values."""
+    total_steps: int,
+) -> dict[str, Any]:
+    """One start of a run as JSON values: its options, where it began, and what it ran on."""
     splits = [split for split in (train_split, eval_split) if split]
     return {
         "start_step": start_step,
+        "total_steps": total_steps,
+        "options": json.loads(json.dumps(asdict(config))),
         "code": code_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,

@@ -11,7 +11,9 @@ from groundwork.errors import UserError
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.training.objectives.masked_patches import as_classifier
 from pipeline.training.objectives.objective import build_objective_model
+from pipeline.training.state.best_checkpoint import stored_score
 from pipeline.training.state.checkpoint import Checkpointer
+from pipeline.training.state.checkpoint_writer import checkpoints_in, step_of
 from pipeline.training.state.train_state import TrainState
 from pipeline.workdir.workdir import Workdir
 
@@ -26,12 +28,16 @@ class TrainedModel:
         class_names: in the order of the logits.
         config: of the run.
         step: of the checkpoint.
+        newest_step: of the run's newest checkpoint.
+        best_score: metric and value that made it the best; None: it was not asked for as such.
     """
 
     model: keras.Model
     class_names: list[str]
     config: PretrainConfig
     step: int
+    newest_step: int
+    best_score: tuple[str, float] | None = None
 
 
 def load_trained_model(path: str, step: int | Literal["best"] | None = None) -> TrainedModel:
@@ -57,4 +63,6 @@ def load_trained_model(path: str, step: int | Literal["best"] | None = None) -> 
         variable.assign(average)
     if config.objective == "masked_patches":
         model = as_classifier(model, len(class_names))
-    return TrainedModel(model, class_names, config, found)
+    newest = max(map(step_of, checkpoints_in(workdir.checkpoints)), default=found)
+    score = stored_score(folder) if step == "best" else None
+    return TrainedModel(model, class_names, config, found, newest, score)

@@ -6,18 +6,35 @@ import contextlib
 import fcntl
 import json
 import posixpath
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from groundwork import command_line, storage
 from groundwork.errors import UserError
 from pipeline.recipe.run_config import PretrainConfig
+from pipeline.training.state.checkpoint_writer import remove_leftovers
+
+WILDCARDS = "*?[\\"
+UNFINISHED = (storage.TEMPORARY_PREFIX, ".export-", ".model-", ".unfinished-")
+"""Beginnings of the names of what is renamed when it is whole: files, exports, cached features."""
 
 
 class Workdir:
     """Paths of a run; local, or remote such as gs://bucket/run."""
 
     def __init__(self, path: str):
+        """Name the paths.
+
+        Raises:
+            UserError: a path that TensorFlow would take for a pattern.
+        """
+        if any(character in path for character in WILDCARDS):
+            raise UserError(
+                f"workdir {path}: TensorFlow reads {' '.join(WILDCARDS)} in a path as a pattern, "
+                "and would find other files, or none: choose a name without them"
+            )
         self.path = path
         self.checkpoints = posixpath.join(path, "checkpoints")
         self.best_checkpoint = posixpath.join(path, "best_checkpoint")
@@ -30,24 +47,28 @@ class Workdir:
         self.export = posixpath.join(path, "export")
         self.transfer = posixpath.join(path, "transfer")
 
-    def archive(self, config: PretrainConfig, class_names: Sequence[str]) -> list[str]:
-        """Write what the run is made of; tells the lines of `config` that it had otherwise."""
-        text = command_line.to_yaml(config)
-        before = _read(self.config) or text
-        storage.write_text(self.config, text)
+    def archive(self, config: PretrainConfig, class_names: Sequence[str]) -> None:
+        """Write what the run is made of."""
+        storage.write_text(self.config, command_line.to_yaml(config))
         storage.write_text(
             self.classes, json.dumps(list(class_names), ensure_ascii=False, indent=0)
         )
-        return [line for line in text.splitlines() if line not in before.splitlines()]
 
-    def record_start(self, record: dict) -> None:
+    def changes(self, config: PretrainConfig) -> list[str]:
+        """The lines of `config` that the archived configuration has otherwise."""
+        text = command_line.to_yaml(config)
+        before = (_read(self.config) or text).splitlines()
+        return [line.strip() for line in text.splitlines() if line not in before]
+
+    def record_start(self, record: dict[str, Any]) -> None:
         """Add what a start of the run was made of; starts after its step were taken back."""
         starts = [s for s in self.load_starts() if s["start_step"] < record["start_step"]]
         storage.write_text(self.starts, json.dumps([*starts, record], ensure_ascii=False, indent=1))
 
-    def load_starts(self) -> list[dict]:
+    def load_starts(self) -> list[dict[str, Any]]:
         """What the starts of the run were made of, see `run_record`; empty: not recorded."""
-        return json.loads(_read(self.starts) or "[]")
+        starts: list[dict[str, Any]] = _parsed(self.starts, _read(self.starts) or "[]", list)
+        return starts
 
     def load_metrics(self) -> list[dict[str, float]]:
         """Rows of the log, in order; a line that a kill cut short is left out."""
@@ -70,20 +91,54 @@ class Workdir:
 
     def load_class_names(self) -> list[str]:
         """Names of the classes, in the order of the logits; raises as `load_config`."""
-        return json.loads(self._load(self.classes))
+        names: list[str] = _parsed(self.classes, self._load(self.classes), list)
+        return names
+
+    def has_class_names(self) -> bool:
+        """Whether this folder is that of a run which has begun."""
+        return storage.exists(self.classes)
+
+    def remove_leftovers(self) -> list[str]:
+        """Remove what killed starts of the run left unfinished; tells the names.
+
+        Only for who holds the lock: unfinished may also mean that another process is at it.
+        """
+        removed = []
+        for folder in (self.checkpoints, self.best_checkpoint):
+            removed += remove_leftovers(folder)
+        if storage.is_remote(self.path):
+            return removed
+        # The export that was there is put aside for a moment, while the new one takes its place.
+        for aside in [path for path in _unfinished(Path(self.path)) if path.name.endswith("-old")]:
+            if not Path(self.export).exists():
+                aside.rename(self.export)
+        for path in _unfinished(Path(self.path)):
+            removed.append(path.name)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        return removed
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder for this process, where it is local.
 
         Raises:
-            UserError: another process holds it.
+            UserError: another process holds it, or it cannot be written to.
         """
-        if "://" in self.path:
+        if storage.is_remote(self.path):
             yield
             return
-        Path(self.path).mkdir(parents=True, exist_ok=True)
-        with (Path(self.path) / ".lock").open("w") as file:
+        try:
+            Path(self.path).mkdir(parents=True, exist_ok=True)
+            file = (Path(self.path) / ".lock").open("w")
+        except OSError as error:
+            raise UserError(
+                f"workdir {self.path} cannot be written to ({error.strerror}): choose another "
+                "--workdir, or make this one writable"
+            ) from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -102,5 +157,33 @@ class Workdir:
         return text
 
 
+def _unfinished(folder: Path) -> list[Path]:
+    """What was being written when a process was killed, in `folder` and below."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(UNFINISHED):
+            found.append(path)
+        elif path.is_dir() and not path.is_symlink():
+            found += _unfinished(path)
+    return found
+
+
 def _read(path: str) -> str | None:
-    return storage.read_text(path) if storage.exists(path) else None
+    try:
+        return storage.read_text(path) if storage.exists(path) else None
+    except UnicodeDecodeError as error:
+        raise _damaged(path) from error
+
+
+def _parsed(path: str, text: str, kind: type[list[Any]]) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise _damaged(path) from error
+    if not isinstance(value, kind):
+        raise _damaged(path)
+    return value
+
+
+def _damaged(path: str) -> UserError:
+    return UserError(f"{path} is damaged: restore it from a backup, or choose another workdir")

@@ -61,7 +61,16 @@ def test_forward_flops_against_the_profiler(variant):
 
 
 @pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="TensorFlow's profiler")
-@pytest.mark.parametrize("options", [{"classifier": "map"}, {"position_embedding": "relative"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"classifier": "map"},
+        {"position_embedding": "relative"},
+        {"gated_mlp": True, "activation": "silu", "mlp_dim": 1024, "rope": "grid"},
+        {"classifier": "map", "pool_prefix": True, "class_token": True, "num_registers": 8},
+        {"classifier": "distilled", "norm": "rms_norm", "qkv_bias": False, "use_bias": False},
+    ],
+)
 def test_options_against_the_profiler(options):
     model = vit_keras.create_model("S/16", num_classes=10, num_layers=2, **options)
     assert model_cost(model).forward_flops == pytest.approx(profiled_flops(model), rel=0.02)

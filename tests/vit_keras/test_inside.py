@@ -18,7 +18,8 @@ def to_numpy(x):
 
 
 @pytest.mark.parametrize(
-    "name", ["plain", "gap", "relative", "every_layer", "registers", "qk_norm"]
+    "name",
+    ["plain", "gap", "relative", "every_layer", "registers", "qk_norm", "dinov3", "distilled"],
 )
 def test_attention_weights_are_those_of_the_forward_pass(name):
     model = FAMILY[name]()
@@ -48,7 +49,7 @@ def test_rollout_by_hand():
     np.testing.assert_allclose(joint, [[[0.5, 0.5], [0.5, 0.5]]])
 
 
-@pytest.mark.parametrize("name", ["plain", "gap", "map", "registers"])
+@pytest.mark.parametrize("name", ["plain", "gap", "map", "registers", "eva02", "distilled"])
 def test_rollout_has_the_grid(name):
     model = FAMILY[name]()
     maps = vit_keras.attention_rollout(model, some_images())

@@ -10,15 +10,19 @@ import pytest
 from keras import ops
 
 from vit_keras import layers
-from vit_keras.layers.gelu import gelu
+from vit_keras.layers.activation import ACTIVATIONS
 from vit_keras.layers.noise import fold_in, keep_mask
 from vit_keras.layers.position_embedding import sincos_2d
 from vit_keras.layers.relative_position import relative_logits
+from vit_keras.layers.rotary import rotary_table, rotate
 
 TOKENS, MAP = (2, 6, 16), (2, 6, 4, 32)
 LAYERS = {
     "SelfAttention": (lambda: layers.SelfAttention(4, qk_norm=True), TOKENS),
-    "AttentionPooling": (lambda: layers.AttentionPooling(24, 4), TOKENS),
+    "AttentionPooling": (
+        lambda: layers.AttentionPooling(24, 4, "gelu", "rms_norm", 1e-5),
+        TOKENS,
+    ),
     "AxialAttention": (lambda: layers.AxialAttention(4), MAP),
     "MapAttention": (lambda: layers.MapAttention(4), MAP),
     "AxialBlock": (lambda: layers.AxialBlock((2, 3), mlp_dim=24, num_heads=2), TOKENS),
@@ -26,19 +30,37 @@ LAYERS = {
     "Dropout": (lambda: layers.Dropout(0.3), TOKENS),
     "StochasticDepth": (lambda: layers.StochasticDepth(0.3), TOKENS),
     "EncoderBlock": (
-        lambda: layers.EncoderBlock(24, 4, layer_scale_init=0.1, qk_norm=True),
+        lambda: layers.EncoderBlock(
+            24,
+            4,
+            layer_scale_init=0.1,
+            qk_norm=True,
+            activation="silu",
+            gated_mlp=True,
+            qkv_bias=False,
+            use_bias=False,
+            attention_inner_norm=True,
+            mlp_inner_norm=True,
+            norm="rms_norm",
+            norm_epsilon=1e-5,
+            residual_post_norm=True,
+            rope="grid",
+        ),
         TOKENS,
     ),
     "LayerScale": (lambda: layers.LayerScale(0.1), TOKENS),
-    "Mlp": (lambda: layers.Mlp(24), TOKENS),
-    "PatchEmbedding": (lambda: layers.PatchEmbedding(2, 16), MAP),
-    "LearnedPositionEmbedding": (lambda: layers.LearnedPositionEmbedding((2, 3)), TOKENS),
+    "Mlp": (lambda: layers.Mlp(24, activation="quick_gelu", inner_norm=True), TOKENS),
+    "PatchEmbedding": (lambda: layers.PatchEmbedding(2, 16, use_bias=False), MAP),
+    "LearnedPositionEmbedding": (
+        lambda: layers.LearnedPositionEmbedding((2, 3), initial_stddev=None),
+        TOKENS,
+    ),
     "Learned2dPositionEmbedding": (lambda: layers.Learned2dPositionEmbedding((2, 3)), TOKENS),
     "SinCos2dPositionEmbedding": (lambda: layers.SinCos2dPositionEmbedding((1, 5), 1), TOKENS),
     "RelativePositionEmbedding": (lambda: layers.RelativePositionEmbedding(4), TOKENS),
-    "PreactivationUnit": (lambda: layers.PreactivationUnit(32, 2, "axial"), MAP),
-    "ResidualUnit": (lambda: layers.ResidualUnit(32, 2), MAP),
-    "ResNetStem": (lambda: layers.ResNetStem((1, 1)), (2, 32, 48, 3)),
+    "PreactivationUnit": (lambda: layers.PreactivationUnit(32, 2, "axial", 1e-6), MAP),
+    "ResidualUnit": (lambda: layers.ResidualUnit(32, 2, "pytorch"), MAP),
+    "ResNetStem": (lambda: layers.ResNetStem((1, 1), numerics="pytorch"), (2, 32, 48, 3)),
     "StdConv": (lambda: layers.StdConv(8, 3, 2, "fixed"), MAP),
 }
 
@@ -78,23 +100,107 @@ def test_round_trips_and_output_spec(layer_and_input, tmp_path):
     )
 
 
-def test_gelu_and_its_gradient():
+def tanh_gelu(v):
+    return 0.5 * v * (1 + np.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3)))
+
+
+REFERENCES = {
+    "gelu_tanh": tanh_gelu,
+    "gelu": lambda v: 0.5 * v * (1 + np.vectorize(math.erf)(v / math.sqrt(2))),
+    "quick_gelu": lambda v: v / (1 + np.exp(-1.702 * v)),
+    "silu": lambda v: v / (1 + np.exp(-v)),
+}
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_and_their_gradients(name):
     x = np.linspace(-6, 6, 101).astype(np.float32)
     x64 = x.astype(np.float64)
-
-    def reference(v):
-        return 0.5 * v * (1 + np.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3)))
-
-    np.testing.assert_allclose(to_numpy(gelu(x)), reference(x64), atol=2e-6)
+    activation, reference = ACTIVATIONS[name], REFERENCES[name]
+    np.testing.assert_allclose(to_numpy(activation(x)), reference(x64), atol=2e-6)
     if keras.config.backend() == "tensorflow":
         import tensorflow as tf
 
         with tf.GradientTape() as tape:
             t = tf.constant(x)
             tape.watch(t)
-            y = gelu(t)
+            y = activation(t)
         slope = (reference(x64 + 1e-5) - reference(x64 - 1e-5)) / 2e-5
         np.testing.assert_allclose(tape.gradient(y, t), slope, atol=1e-5)
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize("coordinates", ["normalized", "grid"])
+def test_rotation_turns_pairs_by_the_angle_of_their_place(coordinates):
+    grid, head_dim = (2, 3), 8
+    table = rotary_table(grid, head_dim, 1, coordinates, 100.0, reference=4)
+    x = np.random.default_rng(0).normal(size=(1, 1, 7, head_dim)).astype(np.float32)
+    got = to_numpy(rotate(ops.convert_to_tensor(x), table, coordinates == "grid"))[0, 0]
+    np.testing.assert_array_equal(got[0], x[0, 0, 0])  # the class token is not turned
+    frequencies = [1.0, 100.0**-0.5]
+    for token in range(6):
+        place = np.divmod(token, 3)
+        angles = []
+        for axis in (0, 1):
+            share = (place[axis] + 0.5) / grid[axis]
+            normalized = 2 * math.pi * (2 * share - 1)
+            line = normalized if coordinates == "normalized" else place[axis] / grid[axis] * 4
+            angles += [line * f for f in frequencies]
+        for k, angle in enumerate(angles):
+            pair = (k, k + 4) if coordinates == "normalized" else (2 * k, 2 * k + 1)
+            a, b = x[0, 0, token + 1, list(pair)]
+            turned = (a + 1j * b) * np.exp(1j * angle)
+            expected = [turned.real, turned.imag]
+            np.testing.assert_allclose(got[token + 1, list(pair)], expected, atol=1e-5)
+
+
+def test_unknown_choices_of_layers():
+    with pytest.raises(ValueError, match="gelu_tanh, gelu, quick_gelu, silu; got 'relu'"):
+        layers.Mlp(24, activation="relu")
+    with pytest.raises(ValueError, match="layer_norm, rms_norm; got 'batch'"):
+        layers.EncoderBlock(24, 4, norm="batch")
+    with pytest.raises(ValueError, match="flax, pytorch; got 'jax'"):
+        layers.ResNetStem((1,), numerics="jax")
+    with pytest.raises(ValueError, match="multiple of 4 channels; got 6"):
+        rotary_table((2, 2), 6, 0, "grid", 100.0)
+
+
+@pytest.mark.parametrize(("positioned", "deviation"), [(True, 0.02), (False, 1 / 16)])
+def test_position_embeddings_start_as_in_their_code(positioned, deviation):
+    import vit_keras
+
+    model = vit_keras.create_model(
+        "Ti/16",
+        image_size=224,
+        num_classes=2,
+        num_layers=1,
+        width=256,
+        num_heads=4,
+        mlp_dim=8,
+        class_token_positioned=positioned,
+    )
+    table = to_numpy(model.positions[0].embedding)
+    assert table.std() == pytest.approx(deviation, rel=0.05)
+
+
+def test_exact_gelu_becomes_one_operation_of_litert():
+    """LiteRT has no erf: only a form that its converter knows can be converted."""
+    pytest.importorskip("ai_edge_litert", reason="the extra 'litert' is not installed")
+    if keras.config.backend() != "tensorflow":
+        pytest.skip("TensorFlow's converter")
+    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
+
+    gelu = tf.function(ACTIVATIONS["gelu"], input_signature=[tf.TensorSpec((4, 25))])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([gelu.get_concrete_function()])
+    interpreter = Interpreter(model_content=converter.convert())
+    interpreter.allocate_tensors()
+    x = np.linspace(-6, 6, 100).reshape(4, 25).astype(np.float32)
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    interpreter.invoke()
+    got = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(got, REFERENCES["gelu"](x.astype(np.float64)), atol=1e-5)
 
 
 def test_patch_embedding_is_a_strided_convolution():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from keras import ops
@@ -21,6 +23,17 @@ def file_for(tmp_path, layout):
     return tmp_path / f"{layout}{suffix}"
 
 
+def bare_file(tmp_path, model, layout):
+    """A file as others write it, without this package's own metadata and with nothing beside it."""
+    from safetensors.numpy import load_file, save_file
+
+    path = file_for(tmp_path, layout)
+    vit_keras.save_weights(model, path, layout)
+    save_file(load_file(path), path)
+    path.with_suffix(".json").unlink()
+    return path
+
+
 def logits(model, images=None):
     return ops.convert_to_numpy(model(some_images() if images is None else images))
 
@@ -35,6 +48,8 @@ ROUND_TRIPS = [("plain", layout) for layout in VIT_LAYOUTS if layout != "big_vis
     ("pre_logits", "official"),
     ("qk_norm", "timm"),
     ("layer_scale", "timm"),
+    *[(name, "timm") for name in ("clip", "aimv2", "distilled", "post_norm", "pooled_prefix")],
+    *[(name, "hugging_face") for name in ("distilled", "dinov2_classifier")],
     ("sincos_2d", "big_vision"),
     ("hybrid", "official"),
     ("hybrid", "timm"),
@@ -298,7 +313,7 @@ def test_bare_vit_model_of_hugging_face_is_read(tmp_path):
 
 
 def test_unknown_method_of_resampling():
-    with pytest.raises(ValueError, match="bilinear, bicubic; got 'nearest'"):
+    with pytest.raises(ValueError, match="bicubic, bicubic_antialias; got 'nearest'"):
         vit_keras.resample_grid(np.zeros((2, 2, 4), np.float32), (3, 3), "nearest")
 
 
@@ -372,12 +387,19 @@ def test_from_pretrained_keeps_the_model_as_it_was(name, layout, tmp_path):
 
 def test_what_the_arrays_do_not_tell_must_be_given(tmp_path):
     vit_keras.save_weights(tiny_vit(), tmp_path / "oblong.npz", "official")
-    with pytest.raises(ValueError, match="no square grid"):
+    with pytest.raises(ValueError, match=r"no square grid of patches: give grid=\(rows, columns\)"):
         vit_keras.from_pretrained(tmp_path / "oblong.npz")
-    path = file_for(tmp_path, "timm")
-    vit_keras.save_weights(tiny_vit(image_size=32), path, "timm")
-    with pytest.raises(ValueError, match="give num_heads"):
-        vit_keras.from_pretrained(path)
+    again = vit_keras.from_pretrained(tmp_path / "oblong.npz", grid=(2, 3))
+    np.testing.assert_array_equal(logits(again), logits(tiny_vit()))
+    for layout in ("timm", "hugging_face"):
+        path = bare_file(tmp_path, tiny_vit(image_size=32, activation="gelu"), layout)
+        with pytest.raises(ValueError, match="give num_heads=… and activation=… and norm_eps"):
+            vit_keras.from_pretrained(path)
+        with pytest.warns(UserWarning, match="nothing beside it tells the mean and deviation"):
+            again = vit_keras.from_pretrained(
+                path, num_heads=4, activation="gelu", norm_epsilon=1e-6
+            )
+        assert again.num_heads == 4
 
 
 @pytest.mark.parametrize(
@@ -407,3 +429,189 @@ def test_learned_2d_resamples_each_axis():
     np.testing.assert_array_equal(
         ops.convert_to_numpy(wide.positions[0].rows), ops.convert_to_numpy(model.positions[0].rows)
     )
+
+
+def npz_of(model, layout, path):
+    vit_keras.save_weights(model, path, layout)
+    with np.load(path) as file:
+        return {key: file[key] for key in file.files}
+
+
+def reads_as(arrays, model, path, **options):
+    """The file's arrays give the model's logits, by `from_pretrained` alone."""
+    np.savez(path, **arrays)
+    images = some_images(size=model.image_size)
+    again = vit_keras.from_pretrained(path, **options)
+    np.testing.assert_allclose(logits(again, images), logits(model, images), atol=1e-5)
+
+
+def test_names_of_big_vision_before_2022_are_read(tmp_path):
+    model = FAMILY["map"](image_size=48, class_token_positioned=False)
+    arrays = npz_of(model, "big_vision", tmp_path / "w.npz")
+    arrays["Transformer/pos_embedding"] = arrays.pop("pos_embedding")
+    inlined = {key.removeprefix("MAPHead_0/"): array for key, array in arrays.items()}
+    reads_as(inlined, model, tmp_path / "old.npz")
+
+
+def test_class_position_of_old_big_vision_files_is_kept(tmp_path):
+    model = FAMILY["plain"](image_size=48)
+    arrays = npz_of(model, "official", tmp_path / "w.npz")
+    numbers = [("MultiHeadDotProductAttention_1", "MultiHeadDotProductAttention_0")]
+    numbers += [("LayerNorm_2", "LayerNorm_1"), ("MlpBlock_3", "MlpBlock_0")]
+
+    def linen(key):
+        for old, new in numbers:
+            key = key.replace(old, new)
+        return key
+
+    named_by_linen = {linen(key): array for key, array in arrays.items()}
+    assert "Transformer/encoderblock_0/MlpBlock_0/Dense_0/kernel" in named_by_linen
+    reads_as(named_by_linen, model, tmp_path / "linen.npz")
+    positions = named_by_linen.pop("Transformer/posembed_input/pos_embedding")
+    reads_as({**named_by_linen, "pos_embedding": positions}, model, tmp_path / "early.npz")
+
+
+@pytest.mark.any_backend
+def test_bfloat16_in_npz_and_half_precision_are_read(tmp_path):
+    import ml_dtypes
+
+    model = tiny_vit(image_size=32)
+    arrays = npz_of(model, "official", tmp_path / "w.npz")
+    half = {key: array.astype(ml_dtypes.bfloat16) for key, array in arrays.items()}
+    np.savez(tmp_path / "half.npz", **half)
+    again = vit_keras.from_pretrained(tmp_path / "half.npz")
+    kernel = arrays["head/kernel"].astype(ml_dtypes.bfloat16).astype(np.float32)
+    np.testing.assert_array_equal(ops.convert_to_numpy(again.head.kernel), kernel)
+    np.savez(tmp_path / "f16.npz", **{k: a.astype(np.float16) for k, a in arrays.items()})
+    assert vit_keras.from_pretrained(tmp_path / "f16.npz").head.kernel.dtype == "float32"
+
+
+def test_bfloat16_in_safetensors_is_read(tmp_path):
+    import ml_dtypes
+
+    save_file = pytest.importorskip("safetensors.numpy").save_file
+    model = tiny_vit(image_size=32, activation="gelu")
+    path = bare_file(tmp_path, model, "timm")
+    from safetensors.numpy import load_file
+
+    save_file({k: a.astype(ml_dtypes.bfloat16) for k, a in load_file(path).items()}, path)
+    vit_keras.load_weights(model, path)
+    assert model.head.kernel.dtype == "float32"
+
+
+def in_big_vision(key):
+    """BiT's names in google-research/big_vision, models/bit_paper.py."""
+    pairs = [("resnet/", ""), ("standardized_conv2d", "conv"), ("a/proj/conv", "conv_proj")]
+    pairs += [("root_block/conv/", "root_block/conv_root/"), ("head/conv2d", "head")]
+    pairs += [("gamma", "scale"), ("beta", "bias")]
+    for n, part in enumerate("abc", 1):
+        pairs += [(f"/{part}/conv/", f"/conv{n}/"), (f"/{part}/group_norm/", f"/gn{n}/")]
+    for old, new in [*pairs, ("group_norm", "norm-pre-head")]:
+        key = key.replace(old, new)
+    return key
+
+
+def test_other_names_of_bit_are_read(tmp_path):
+    model = tiny_bit(image_size=224, units=(2, 1))
+    arrays = npz_of(model, "bit", tmp_path / "w.npz")
+    numbered = {
+        key.replace("standardized_conv2d/", f"standardized_conv2d_{i}/"): array
+        for i, (key, array) in enumerate(arrays.items())
+    }
+    reads_as(numbered, model, tmp_path / "numbered.npz")
+
+    new = {}
+    for key, array in arrays.items():
+        renamed, is_norm = in_big_vision(key), "group_norm" in key
+        new[renamed] = array[None, None, None] if is_norm else array
+    new["head/kernel"] = new["head/kernel"][0, 0]
+    assert {"block1/unit01/conv_proj/kernel", "block2/unit01/gn3/scale"} <= set(new)
+    reads_as(new, model, tmp_path / "big_vision.npz")
+
+
+def test_a_new_head_keeps_the_pre_logits_that_are_asked_for(tmp_path):
+    model = tiny_vit(image_size=32, representation_size=24)
+    vit_keras.save_weights(model, tmp_path / "w.npz", "official")
+    tuned = vit_keras.from_pretrained(tmp_path / "w.npz", num_classes=3, representation_size=24)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(tuned.pre_logits.kernel),
+        ops.convert_to_numpy(model.pre_logits.kernel),
+    )
+    with pytest.raises(ValueError, match="pre_logits/kernel, pre_logits/bias of vit cannot be"):
+        vit_keras.from_pretrained(tmp_path / "w.npz", num_classes=3, representation_size=25)
+    plain = tiny_vit(image_size=32)
+    vit_keras.save_weights(plain, tmp_path / "p.npz", "official")
+    assert (
+        vit_keras.from_pretrained(
+            tmp_path / "p.npz", num_classes=3, representation_size=16
+        ).feature_dim
+        == 16
+    )
+
+
+def test_what_the_official_code_would_compute_otherwise_is_refused(tmp_path):
+    for options, message in (
+        ({"activation": "gelu"}, "no place for activation 'gelu' .* code has 'gelu_tanh'"),
+        ({"norm_epsilon": 1e-5}, "no place for norm_epsilon 1e-05"),
+        ({"classifier": "gap", "class_token": True}, "no place for classifier 'gap' .* with a"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            vit_keras.save_weights(tiny_vit(**options), tmp_path / "w.npz", "official")
+    vit_keras.save_weights(tiny_vit(), tmp_path / "w.npz", "official")
+    with pytest.raises(ValueError, match="made with activation 'gelu_tanh', and vit has 'gelu'"):
+        vit_keras.load_weights(tiny_vit(activation="gelu"), tmp_path / "w.npz")
+
+
+def test_a_config_beside_the_file_is_held_against_the_model(tmp_path):
+    path = bare_file(tmp_path, tiny_vit(image_size=32, activation="gelu"), "timm")
+    config = {"architecture": "vit_base_patch16_224", "model_args": {"num_heads": 8}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="made with num_heads 8, and vit has 4"):
+        vit_keras.load_weights(tiny_vit(image_size=32, activation="gelu"), path)
+    assert vit_keras.from_pretrained(path, preprocessing={}).num_heads == 8
+    config["model_args"]["fused_gate"] = True
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="model_args fused_gate=True is not of this package"):
+        vit_keras.from_pretrained(path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json is no JSON"):
+        vit_keras.from_pretrained(path)
+
+
+def test_timm_names_of_the_stem_without_stages(tmp_path):
+    load_file = pytest.importorskip("safetensors.numpy").load_file
+    model = tiny_vit(image_size=64, stem_units=(), patch_size=8)
+    vit_keras.save_weights(model, tmp_path / "r.safetensors", "timm")
+    names = set(load_file(tmp_path / "r.safetensors"))
+    assert {"patch_embed.backbone.conv.weight", "patch_embed.backbone.norm.bias"} <= names
+    images = some_images(size=(64, 64))
+    again = vit_keras.from_pretrained(tmp_path / "r.safetensors")
+    np.testing.assert_array_equal(logits(again, images), logits(model, images))
+
+
+def test_a_key_bias_that_a_layout_has_no_place_for_is_not_lost(tmp_path):
+    pytest.importorskip("safetensors")
+    for layout in ("timm", "hugging_face"):
+        model = FAMILY["dinov3"](image_size=32, num_classes=None if layout != "timm" else 5)
+        with pytest.raises(ValueError, match=r"has no place for .*k_.*bias, which is not zero"):
+            vit_keras.save_weights(model, tmp_path / "w.safetensors", layout)
+
+
+def test_patches_of_another_size_see_the_same_in_resized_images():
+    """PI-resize: exact where patches grow (FlexiViT, section 3.4)."""
+    model = tiny_vit(image_size=32, variant="Ti/16", class_token_positioned=False)
+    larger = vit_keras.adapt_model(model, image_size=64, patch_size=32)
+    assert larger.grid_size == model.grid_size and larger.patch_size == 32
+    images = some_images(size=(32, 32))
+    pixels = images.reshape(3, 2, 16, 2, 16, 3).transpose(0, 1, 3, 2, 4, 5)
+    resized = np.stack(
+        [
+            [
+                [vit_keras.resample_grid(patch, (32, 32), "bilinear_centers") for patch in row]
+                for row in image
+            ]
+            for image in pixels
+        ]
+    )
+    resized = resized.transpose(0, 1, 3, 2, 4, 5).reshape(3, 64, 64, 3)
+    np.testing.assert_allclose(logits(larger, resized), logits(model, images), atol=2e-4)

@@ -57,6 +57,54 @@ FAMILY = {
     "registers": lambda **k: tiny_vit(num_registers=3, **k),
     "qk_norm": lambda **k: tiny_vit(qk_norm=True, **k),
     "layer_scale": lambda **k: tiny_vit(layer_scale_init=0.1, **k),
+    "clip": lambda **k: tiny_vit(pre_norm=True, patch_bias=False, activation="quick_gelu", **k),
+    "dinov2": lambda **k: tiny_vit(
+        num_registers=2, layer_scale_init=0.1, gated_mlp=True, activation="silu", **k
+    ),
+    "dinov3": lambda **k: tiny_vit(
+        rope="normalized",
+        position_embedding="none",
+        num_registers=2,
+        layer_scale_init=0.1,
+        activation="gelu",
+        norm_epsilon=1e-5,
+        **k,
+    ),
+    "eva02": lambda **k: tiny_vit(
+        rope="grid",
+        rope_grid=4,
+        rope_temperature=10_000.0,
+        classifier="gap",
+        class_token=True,
+        final_norm="features",
+        gated_mlp=True,
+        activation="silu",
+        attention_inner_norm=True,
+        mlp_inner_norm=True,
+        **k,
+    ),
+    "aimv2": lambda **k: tiny_vit(
+        norm="rms_norm",
+        norm_epsilon=1e-5,
+        gated_mlp=True,
+        activation="silu",
+        qkv_bias=False,
+        use_bias=False,
+        patch_norm=True,
+        classifier="gap",
+        **k,
+    ),
+    "distilled": lambda **k: tiny_vit(classifier="distilled", activation="gelu", **k),
+    "dinov2_classifier": lambda **k: tiny_vit(
+        classifier="token_gap", layer_scale_init=0.1, activation="gelu", mlp_dim=64, **k
+    ),
+    "post_norm": lambda **k: tiny_vit(
+        residual_post_norm=True, classifier="gap", class_token_positioned=False, **k
+    ),
+    "no_final_norm": lambda **k: tiny_vit(final_norm="none", activation="gelu", **k),
+    "pooled_prefix": lambda **k: tiny_vit(
+        classifier="map", num_registers=1, pool_prefix=True, activation="gelu", **k
+    ),
     "noise": lambda **k: tiny_vit(dropout_rate=0.2, stochastic_depth_rate=0.3, **k),
     "remat": lambda **k: tiny_vit(remat=True, dropout_rate=0.2, **k),
     "axial": lambda **k: tiny_vit(axial=True, classifier="gap", **k),

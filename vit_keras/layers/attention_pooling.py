@@ -8,9 +8,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from vit_keras.layers.activation import Activation
 from vit_keras.layers.attention import check_heads, wide_softmax
 from vit_keras.layers.mlp import Mlp
-from vit_keras.layers.normalization import layer_norm
+from vit_keras.layers.normalization import EPSILON, Norm, token_norm
 
 
 @keras.saving.register_keras_serializable("vit_keras")
@@ -23,16 +24,30 @@ class AttentionPooling(keras.layers.Layer):
     Args:
         mlp_dim: hidden width of the MLP.
         num_heads: attention heads; must divide the width.
+        activation: of the MLP; see `Mlp`.
+        norm: "layer_norm" or "rms_norm".
+        norm_epsilon: its epsilon.
 
     Input: `[batch, tokens, width]`; output: `[batch, width]`.
     """
 
-    def __init__(self, mlp_dim: int, num_heads: int, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        mlp_dim: int,
+        num_heads: int,
+        activation: Activation = "gelu_tanh",
+        norm: Norm = "layer_norm",
+        norm_epsilon: float = EPSILON,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.mlp_dim = mlp_dim
         self.num_heads = num_heads
-        self.norm = layer_norm("norm", self.dtype_policy)
-        self.mlp = Mlp(mlp_dim, name="mlp", dtype=self.dtype_policy)
+        self.activation = activation
+        self.norm_kind = norm
+        self.norm_epsilon = norm_epsilon
+        self.norm = token_norm("norm", self.dtype_policy, norm, norm_epsilon)
+        self.mlp = Mlp(mlp_dim, activation=activation, name="mlp", dtype=self.dtype_policy)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         width = input_shape[-1]
@@ -74,5 +89,11 @@ class AttentionPooling(keras.layers.Layer):
         return (input_shape[0], input_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
-        config = {"mlp_dim": self.mlp_dim, "num_heads": self.num_heads}
+        config = {
+            "mlp_dim": self.mlp_dim,
+            "num_heads": self.num_heads,
+            "activation": self.activation,
+            "norm": self.norm_kind,
+            "norm_epsilon": self.norm_epsilon,
+        }
         return {**super().get_config(), **config}

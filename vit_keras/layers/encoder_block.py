@@ -6,12 +6,14 @@ from typing import Any
 
 import keras
 
+from vit_keras.layers.activation import Activation
 from vit_keras.layers.attention import SelfAttention, tokens_spec
 from vit_keras.layers.dropout import Dropout, StochasticDepth
 from vit_keras.layers.layer_scale import LayerScale
 from vit_keras.layers.mlp import Mlp
 from vit_keras.layers.noise import fold_in
-from vit_keras.layers.normalization import layer_norm
+from vit_keras.layers.normalization import EPSILON, Norm, token_norm
+from vit_keras.layers.rotary import Rope
 
 
 @keras.saving.register_keras_serializable("vit_keras")
@@ -24,7 +26,18 @@ class EncoderBlock(keras.layers.Layer):
         dropout_rate: after the attention's projection and after both layers of the MLP.
         stochastic_depth_rate: probability that a residual branch is left out while training.
         layer_scale_init: initial value of LayerScale on both branches; None: no LayerScale.
-        qk_norm: layer norm over each head's query and key.
+        qk_norm: norm over each head's query and key.
+        activation: of the MLP; see `Mlp`.
+        gated_mlp: whether the MLP is gated; see `Mlp`.
+        qkv_bias: whether query, key and value have a bias.
+        use_bias: whether the attention's projection and the MLP have one.
+        attention_inner_norm: norm before the attention's projection.
+        mlp_inner_norm: norm of the MLP's hidden layer.
+        norm: "layer_norm" or "rms_norm", of all norms.
+        norm_epsilon: their epsilon.
+        residual_post_norm: norm at the end of each residual branch instead of at its start (Swin
+            V2, section 3.2).
+        rope: see `SelfAttention`.
 
     Input and output: `[batch, tokens, width]`.
     """
@@ -37,6 +50,16 @@ class EncoderBlock(keras.layers.Layer):
         stochastic_depth_rate: float = 0.0,
         layer_scale_init: float | None = None,
         qk_norm: bool = False,
+        activation: Activation = "gelu_tanh",
+        gated_mlp: bool = False,
+        qkv_bias: bool = True,
+        use_bias: bool = True,
+        attention_inner_norm: bool = False,
+        mlp_inner_norm: bool = False,
+        norm: Norm = "layer_norm",
+        norm_epsilon: float = EPSILON,
+        residual_post_norm: bool = False,
+        rope: Rope | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -46,12 +69,43 @@ class EncoderBlock(keras.layers.Layer):
         self.stochastic_depth_rate = stochastic_depth_rate
         self.layer_scale_init = layer_scale_init
         self.qk_norm = qk_norm
+        self.activation = activation
+        self.gated_mlp = gated_mlp
+        self.qkv_bias = qkv_bias
+        self.use_bias = use_bias
+        self.attention_inner_norm = attention_inner_norm
+        self.mlp_inner_norm = mlp_inner_norm
+        self.norm = norm
+        self.norm_epsilon = norm_epsilon
+        self.residual_post_norm = residual_post_norm
+        self.rope = rope
         policy = self.dtype_policy
-        self.attention_norm = layer_norm("attention_norm", policy)
-        self.attention = SelfAttention(num_heads, qk_norm, name="attention", dtype=policy)
+        norms: dict[str, Any] = {"norm": norm, "norm_epsilon": norm_epsilon}
+        self.attention_norm = token_norm("attention_norm", policy, norm, norm_epsilon)
+        self.attention = SelfAttention(
+            num_heads,
+            qk_norm,
+            qkv_bias=qkv_bias,
+            out_bias=use_bias,
+            inner_norm=attention_inner_norm,
+            rope=rope,
+            **norms,
+            name="attention",
+            dtype=policy,
+        )
         self.attention_dropout = Dropout(dropout_rate, name="attention_dropout", dtype=policy)
-        self.mlp_norm = layer_norm("mlp_norm", policy)
-        self.mlp = Mlp(mlp_dim, dropout_rate, name="mlp", dtype=policy)
+        self.mlp_norm = token_norm("mlp_norm", policy, norm, norm_epsilon)
+        self.mlp = Mlp(
+            mlp_dim,
+            dropout_rate,
+            activation=activation,
+            gated=gated_mlp,
+            use_bias=use_bias,
+            inner_norm=mlp_inner_norm,
+            **norms,
+            name="mlp",
+            dtype=policy,
+        )
         self.stochastic_depth = StochasticDepth(
             stochastic_depth_rate, name="stochastic_depth", dtype=policy
         )
@@ -75,6 +129,7 @@ class EncoderBlock(keras.layers.Layer):
         seeds: Any = None,
         relative: Any = None,
         only: int | None = None,
+        rotation: Any = None,
     ) -> Any:
         """Run the block.
 
@@ -84,22 +139,31 @@ class EncoderBlock(keras.layers.Layer):
             seeds: `[batch]` int32; needed while training, unless nothing is dropped.
             relative: embeddings of relative positions, as `SelfAttention.call` takes them.
             only: the one token whose output is wanted, `[batch, 1, width]`; None: all.
+            rotation: table of `rotary_table`; None: none.
         """
-        y = self.attention(self.attention_norm(x), relative=relative, only=only)
+        options = {"relative": relative, "only": only, "rotation": rotation}
+        if self.residual_post_norm:
+            y = self.attention_norm(self.attention(x, **options))
+        else:
+            y = self.attention(self.attention_norm(x), **options)
         if only is not None:
             x = x[:, only : only + 1]
         y = self.attention_dropout(y, training=training, seeds=fold_in(seeds, 0))
         if self.layer_scale_init is not None:
             y = self.attention_scale(y)
         x = x + self.stochastic_depth(y, training=training, seeds=fold_in(seeds, 1))
-        y = self.mlp(self.mlp_norm(x), training=training, seeds=fold_in(seeds, 2))
+        y = x if self.residual_post_norm else self.mlp_norm(x)
+        y = self.mlp(y, training=training, seeds=fold_in(seeds, 2))
+        if self.residual_post_norm:
+            y = self.mlp_norm(y)
         if self.layer_scale_init is not None:
             y = self.mlp_scale(y)
         return x + self.stochastic_depth(y, training=training, seeds=fold_in(seeds, 3))
 
-    def attention_weights(self, x: Any, relative: Any = None) -> Any:
+    def attention_weights(self, x: Any, relative: Any = None, rotation: Any = None) -> Any:
         """`[batch, heads, tokens, tokens]` float32 for the input of `call`."""
-        return self.attention.weights_for(self.attention_norm(x), relative)
+        x = x if self.residual_post_norm else self.attention_norm(x)
+        return self.attention.weights_for(x, relative, rotation)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
@@ -111,6 +175,7 @@ class EncoderBlock(keras.layers.Layer):
         seeds: Any = None,
         relative: Any = None,
         only: int | None = None,
+        rotation: Any = None,
     ) -> keras.KerasTensor:
         return tokens_spec(x, only, self.compute_dtype)
 
@@ -122,5 +187,15 @@ class EncoderBlock(keras.layers.Layer):
             "stochastic_depth_rate": self.stochastic_depth_rate,
             "layer_scale_init": self.layer_scale_init,
             "qk_norm": self.qk_norm,
+            "activation": self.activation,
+            "gated_mlp": self.gated_mlp,
+            "qkv_bias": self.qkv_bias,
+            "use_bias": self.use_bias,
+            "attention_inner_norm": self.attention_inner_norm,
+            "mlp_inner_norm": self.mlp_inner_norm,
+            "norm": self.norm,
+            "norm_epsilon": self.norm_epsilon,
+            "residual_post_norm": self.residual_post_norm,
+            "rope": self.rope,
         }
         return {**super().get_config(), **config}

@@ -1,19 +1,38 @@
-"""The two normalisations of the family; their statistics are float32 in any precision."""
+"""The normalisations of the family; their statistics are float32 in any precision."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
 from vit_keras.layers.resnet_width import GROUPS
 
+Norm = Literal["layer_norm", "rms_norm"]
+
 EPSILON = 1e-6  # flax's default, which the official checkpoints were trained with
 
 
-def layer_norm(name: str, dtype: Any) -> keras.layers.LayerNormalization:
-    """Layer norm over the channels, as everywhere in ViT."""
-    return keras.layers.LayerNormalization(epsilon=EPSILON, name=name, dtype=dtype)
+def token_norm(
+    name: str, dtype: Any, kind: Norm = "layer_norm", epsilon: float = EPSILON
+) -> keras.layers.Layer:
+    """Normalisation over the channels of a token.
+
+    Args:
+        name: of the layer.
+        dtype: policy of the layer.
+        kind: "layer_norm", as everywhere in ViT, or "rms_norm", which neither subtracts a mean nor
+            has an offset (Zhang and Sennrich, "Root Mean Square Layer Normalization"; AIMv2).
+        epsilon: added to the variance, or to the mean square.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    if kind == "layer_norm":
+        return keras.layers.LayerNormalization(epsilon=epsilon, name=name, dtype=dtype)
+    if kind == "rms_norm":
+        return keras.layers.RMSNormalization(epsilon=epsilon, name=name, dtype=dtype)
+    raise ValueError(f"norm must be one of layer_norm, rms_norm; got {kind!r}.")
 
 
 def group_norm(

@@ -18,6 +18,7 @@ class PatchEmbedding(keras.layers.Layer):
     Args:
         patch_size: side of a patch, in pixels of the input.
         width: channels of a patch embedding.
+        use_bias: whether a bias is added (CLIP has none).
 
     Input: `[batch, height, width, channels]`; output: `[batch, rows, columns, width]`.
 
@@ -25,8 +26,9 @@ class PatchEmbedding(keras.layers.Layer):
         ValueError: the input's height or width is no multiple of `patch_size`.
     """
 
-    def __init__(self, patch_size: int, width: int, **kwargs: Any) -> None:
+    def __init__(self, patch_size: int, width: int, use_bias: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.use_bias = use_bias
         self.patch_size = patch_size
         self.width = width
 
@@ -38,7 +40,8 @@ class PatchEmbedding(keras.layers.Layer):
             initializer=keras.initializers.LecunNormal(),
             name="kernel",
         )
-        self.bias = self.add_weight(shape=(self.width,), initializer="zeros", name="bias")
+        if self.use_bias:
+            self.bias = self.add_weight(shape=(self.width,), initializer="zeros", name="bias")
 
     def call(self, images: Any) -> Any:
         rows, columns = patch_grid(images.shape[1:3], self.patch_size)
@@ -49,13 +52,18 @@ class PatchEmbedding(keras.layers.Layer):
             ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, rows, columns, patch * patch * channels)
         )
         kernel = ops.reshape(self.kernel, (-1, self.width))
-        return ops.matmul(x, kernel) + self.bias
+        x = ops.matmul(x, kernel)
+        return x + self.bias if self.use_bias else x
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], *patch_grid(input_shape[1:3], self.patch_size), self.width)
 
     def get_config(self) -> dict[str, Any]:
-        config = {"patch_size": self.patch_size, "width": self.width}
+        config = {
+            "patch_size": self.patch_size,
+            "width": self.width,
+            "use_bias": self.use_bias,
+        }
         return {**super().get_config(), **config}
 
 

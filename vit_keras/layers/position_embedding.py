@@ -59,24 +59,45 @@ class _PositionEmbedding(keras.layers.Layer):
 class LearnedPositionEmbedding(_PositionEmbedding):
     """The paper's 1-D position embedding (eq. 1): a learned vector per token.
 
-    Starts normal with deviation 0.02, as in the official code. A token that is neither skipped nor
-    a patch is the class token, whose vector comes first.
+    A token that is neither skipped nor a patch is the class token, whose vector comes first.
+
+    Args:
+        grid: rows and columns of patches.
+        skip: tokens before those that have a position.
+        initial_stddev: deviation of the normal distribution that it starts from: 0.02, as in the
+            official code; None: 1/√width, as in big_vision.
+        **kwargs: of a Keras layer.
     """
 
     num_extra_tokens = (0, 1)
+
+    def __init__(
+        self,
+        grid: tuple[int, int],
+        skip: int = 0,
+        initial_stddev: float | None = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(grid, skip, **kwargs)
+        self.initial_stddev = initial_stddev
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         _, tokens, width = input_shape
         self.check_tokens(tokens)
         assert tokens is not None
+        assert width is not None
+        stddev = width**-0.5 if self.initial_stddev is None else self.initial_stddev
         self.embedding = self.add_weight(
             shape=(1, tokens - self.skip, width),
-            initializer=keras.initializers.RandomNormal(stddev=0.02),
+            initializer=keras.initializers.RandomNormal(stddev=stddev),
             name="embedding",
         )
 
     def table(self) -> Any:
         return self.embedding[0]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "initial_stddev": self.initial_stddev}
 
 
 @keras.saving.register_keras_serializable("vit_keras")

@@ -13,7 +13,8 @@ from vit_keras.layers.resnet_stem import BOTTLENECK
 from vit_keras.layers.std_conv import StdConv
 
 Mixer = Literal["conv", "axial", "attention"]
-BIT_CONV: dict[str, Any] = {"padding": "fixed", "epsilon": 1e-10, "epsilon_with": "variance"}
+BIT_CONV: dict[str, Any] = {"padding": "fixed", "epsilon_with": "variance"}
+CONV_EPSILON = 1e-10  # of the official code; timm and Hugging Face have 1e-8
 BIT_NORM_EPSILON = 1e-5
 ATTENTION_HEADS = 8  # Axial-DeepLab, section 3; Bottleneck Transformers have 4
 
@@ -30,15 +31,22 @@ class PreactivationUnit(keras.layers.Layer):
         mixer: the middle layer: "conv", a 3×3 convolution; "axial", attention along columns and
             rows (ViT paper, appendix D.5); "attention", over the whole map (Bottleneck
             Transformers). Attention is followed by average pooling where `strides` is 2.
+        conv_epsilon: added to the variance of a convolution's kernel.
 
     Input: `[batch, height, width, c]`; output: `[batch, height/strides, width/strides,
     4·channels]`.
     """
 
     def __init__(
-        self, channels: int, strides: int = 1, mixer: Mixer = "conv", **kwargs: Any
+        self,
+        channels: int,
+        strides: int = 1,
+        mixer: Mixer = "conv",
+        conv_epsilon: float = CONV_EPSILON,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.conv_epsilon = conv_epsilon
         self.channels = channels
         self.strides = strides
         self.mixer = mixer
@@ -46,9 +54,13 @@ class PreactivationUnit(keras.layers.Layer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         policy = self.dtype_policy
         out_channels = self.channels * BOTTLENECK
-        self.conv1 = StdConv(self.channels, 1, **BIT_CONV, name="conv1", dtype=policy)
+        self.conv1 = StdConv(
+            self.channels, 1, **BIT_CONV, epsilon=self.conv_epsilon, name="conv1", dtype=policy
+        )
         self.conv2 = self._make_mixer()
-        self.conv3 = StdConv(out_channels, 1, **BIT_CONV, name="conv3", dtype=policy)
+        self.conv3 = StdConv(
+            out_channels, 1, **BIT_CONV, epsilon=self.conv_epsilon, name="conv3", dtype=policy
+        )
         self.project = input_shape[-1] != out_channels or self.strides > 1
         norms = []
         shape = input_shape
@@ -63,14 +75,28 @@ class PreactivationUnit(keras.layers.Layer):
         self.gn1, self.gn2, self.gn3 = norms
         if self.project:
             self.conv_proj = StdConv(
-                out_channels, 1, self.strides, **BIT_CONV, name="conv_proj", dtype=policy
+                out_channels,
+                1,
+                self.strides,
+                **BIT_CONV,
+                epsilon=self.conv_epsilon,
+                name="conv_proj",
+                dtype=policy,
             )
             self.conv_proj.build(input_shape)
 
     def _make_mixer(self) -> keras.layers.Layer:
         policy = self.dtype_policy
         if self.mixer == "conv":
-            return StdConv(self.channels, 3, self.strides, **BIT_CONV, name="conv2", dtype=policy)
+            return StdConv(
+                self.channels,
+                3,
+                self.strides,
+                **BIT_CONV,
+                epsilon=self.conv_epsilon,
+                name="conv2",
+                dtype=policy,
+            )
         if self.mixer == "axial":
             return AxialAttention(ATTENTION_HEADS, name="axial_attention", dtype=policy)
         if self.mixer == "attention":
@@ -94,5 +120,10 @@ class PreactivationUnit(keras.layers.Layer):
         return (*self._pooled_shape(input_shape)[:3], self.channels * BOTTLENECK)
 
     def get_config(self) -> dict[str, Any]:
-        config = {"channels": self.channels, "strides": self.strides, "mixer": self.mixer}
+        config = {
+            "channels": self.channels,
+            "strides": self.strides,
+            "mixer": self.mixer,
+            "conv_epsilon": self.conv_epsilon,
+        }
         return {**super().get_config(), **config}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import ops
@@ -11,6 +11,15 @@ from keras import ops
 from vit_keras.layers.normalization import EPSILON, group_norm
 from vit_keras.layers.resnet_width import scaled_channels
 from vit_keras.layers.std_conv import StdConv
+
+Numerics = Literal["flax", "pytorch"]
+
+# Epsilons of the official code, and of timm's port of it.
+_CONV: dict[str, dict[str, Any]] = {
+    "flax": {"epsilon": 1e-5, "epsilon_with": "deviation"},
+    "pytorch": {"epsilon": 1e-8, "epsilon_with": "variance"},
+}
+_NORM_EPSILON = {"flax": EPSILON, "pytorch": 1e-5}
 
 BOTTLENECK = 4  # a unit's output has this many times the channels of its 3×3 convolution
 
@@ -27,29 +36,34 @@ class ResidualUnit(keras.layers.Layer):
     Args:
         channels: of the 3×3 convolution; the output has 4 times as many.
         strides: of the 3×3 convolution.
+        numerics: see `ResNetStem`.
 
     Input: `[batch, height, width, c]`; output: `[batch, height/strides, width/strides,
     4·channels]`.
     """
 
-    def __init__(self, channels: int, strides: int = 1, **kwargs: Any) -> None:
+    def __init__(
+        self, channels: int, strides: int = 1, numerics: Numerics = "flax", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        self.numerics = numerics
         self.channels = channels
         self.strides = strides
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         policy = self.dtype_policy
         out_channels = self.channels * BOTTLENECK
-        self.conv1 = StdConv(self.channels, 1, name="conv1", dtype=policy)
-        self.conv2 = StdConv(self.channels, 3, self.strides, name="conv2", dtype=policy)
-        self.conv3 = StdConv(out_channels, 1, name="conv3", dtype=policy)
-        self.gn1 = group_norm("gn1", policy, epsilon=EPSILON)
-        self.gn2 = group_norm("gn2", policy, epsilon=EPSILON)
-        self.gn3 = group_norm("gn3", policy, epsilon=EPSILON, zero_scale=True)
+        options, epsilon = {**_CONV[self.numerics], "dtype": policy}, _NORM_EPSILON[self.numerics]
+        self.conv1 = StdConv(self.channels, 1, name="conv1", **options)
+        self.conv2 = StdConv(self.channels, 3, self.strides, name="conv2", **options)
+        self.conv3 = StdConv(out_channels, 1, name="conv3", **options)
+        self.gn1 = group_norm("gn1", policy, epsilon=epsilon)
+        self.gn2 = group_norm("gn2", policy, epsilon=epsilon)
+        self.gn3 = group_norm("gn3", policy, epsilon=epsilon, zero_scale=True)
         self.project = input_shape[-1] != out_channels or self.strides > 1
         if self.project:
-            self.conv_proj = StdConv(out_channels, 1, self.strides, name="conv_proj", dtype=policy)
-            self.gn_proj = group_norm("gn_proj", policy, epsilon=EPSILON)
+            self.conv_proj = StdConv(out_channels, 1, self.strides, name="conv_proj", **options)
+            self.gn_proj = group_norm("gn_proj", policy, epsilon=epsilon)
             self.conv_proj.build(input_shape)
             self.gn_proj.build(self.conv_proj.compute_output_shape(input_shape))
         shape = input_shape
@@ -69,7 +83,8 @@ class ResidualUnit(keras.layers.Layer):
         return (input_shape[0], *sides, self.channels * BOTTLENECK)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "channels": self.channels, "strides": self.strides}
+        config = {"channels": self.channels, "strides": self.strides, "numerics": self.numerics}
+        return {**super().get_config(), **config}
 
 
 @keras.saving.register_keras_serializable("vit_keras")
@@ -81,24 +96,37 @@ class ResNetStem(keras.layers.Layer):
     Args:
         units: units per stage, such as (3, 4, 9); () is the root alone.
         width_factor: multiplies all channels.
+        numerics: "flax": a kernel's epsilon is 1e-5, with its deviation, and a norm's 1e-6, as in
+            the official code; "pytorch": 1e-8, with its variance, and 1e-5, as in timm.
 
     Input: `[batch, height, width, 3]`; output: a feature map that is 4 times smaller (rounded up)
     per side for up to one stage, and half of that for each stage more.
 
     Raises:
-        ValueError: the channels are no multiple of group norm's groups.
+        ValueError: the channels are no multiple of group norm's groups; unknown numerics.
     """
 
-    def __init__(self, units: Sequence[int], width_factor: float = 1, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        units: Sequence[int],
+        width_factor: float = 1,
+        numerics: Numerics = "flax",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        if numerics not in _CONV:
+            raise ValueError(f"numerics must be one of {', '.join(_CONV)}; got {numerics!r}.")
         self.units = tuple(units)
+        self.numerics = numerics
         self.width_factor = width_factor
         self.channels = scaled_channels(width_factor)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         policy = self.dtype_policy
-        self.conv_root = StdConv(self.channels, 7, 2, name="conv_root", dtype=policy)
-        self.gn_root = group_norm("gn_root", policy, epsilon=EPSILON)
+        self.conv_root = StdConv(
+            self.channels, 7, 2, **_CONV[self.numerics], name="conv_root", dtype=policy
+        )
+        self.gn_root = group_norm("gn_root", policy, epsilon=_NORM_EPSILON[self.numerics])
         self.conv_root.build(input_shape)
         shape = self.conv_root.compute_output_shape(input_shape)
         self.gn_root.build(shape)
@@ -109,6 +137,7 @@ class ResNetStem(keras.layers.Layer):
                 layer = ResidualUnit(
                     self.channels * 2**stage,
                     strides=2 if stage > 0 and unit == 0 else 1,
+                    numerics=self.numerics,
                     name=f"block{stage + 1}_unit{unit + 1}",
                     dtype=policy,
                 )
@@ -131,7 +160,11 @@ class ResNetStem(keras.layers.Layer):
         return (*shape[:3], self.channels * widest)
 
     def get_config(self) -> dict[str, Any]:
-        config = {"units": list(self.units), "width_factor": self.width_factor}
+        config = {
+            "units": list(self.units),
+            "width_factor": self.width_factor,
+            "numerics": self.numerics,
+        }
         return {**super().get_config(), **config}
 
 

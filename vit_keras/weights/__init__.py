@@ -2,7 +2,7 @@
 
 from vit_keras.weights.files import LAYOUTS, load_weights, save_weights
 from vit_keras.weights.pretrained import adapt_model, from_pretrained
-from vit_keras.weights.resample import resample_grid
+from vit_keras.weights.resample import resample_grid, resample_patches
 
 __all__ = [
     "LAYOUTS",
@@ -10,5 +10,6 @@ __all__ = [
     "from_pretrained",
     "load_weights",
     "resample_grid",
+    "resample_patches",
     "save_weights",
 ]

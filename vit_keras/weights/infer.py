@@ -1,73 +1,211 @@
-"""A model's config from the arrays of its checkpoint."""
+"""A model's config from its checkpoint: from the arrays, and what is told beside them."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import asdict
+import warnings
+from dataclasses import dataclass
 from typing import Any
 
 from vit_keras.bit_resnet import BiTResNet
 from vit_keras.image_classifier import ImageClassifier
+from vit_keras.layers.preactivation_unit import CONV_EPSILON
 from vit_keras.layers.resnet_stem import num_halvings
-from vit_keras.layers.resnet_width import BASE_CHANNELS
-from vit_keras.variants import ENCODER_SIZES
 from vit_keras.vision_transformer import VisionTransformer
+from vit_keras.weights.files import Checkpoint
+from vit_keras.weights.hugging_face import (
+    FAMILIES,
+    family_of,
+    hugging_face_arrays_config,
+    names_for,
+)
 from vit_keras.weights.rules import Arrays
+from vit_keras.weights.timm import NAMES, timm_arrays_config
+from vit_keras.weights.torch_layout import Names, count_of, length_of, units_of, width_factor
 
 _WITHOUT_ARRAYS = ("sincos_2d", "none")  # position embeddings that have no weights
 
+# What changes the function of a file in PyTorch's layouts, and no array tells.
+_MUST_BE_KNOWN = ("num_heads", "activation", "norm_epsilon")
+
 BIT_IMAGE_SIZE = 224  # a ResNet's weights tell no image size, and take any
+_BIT_EPSILON = {"bit": CONV_EPSILON, "timm": 1e-8, "hugging_face": 1e-8}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the caller says of a checkpoint.
+
+    Attributes:
+        overrides: arguments of the model that win over all else.
+        image_size: for a file whose arrays belong to no image size.
+        grid: rows and columns of the patches in the file, where they are no square.
+    """
+
+    overrides: dict[str, Any]
+    image_size: int | tuple[int, int] | None = None
+    grid: tuple[int, int] | None = None
 
 
 def infer_model(
-    layout: str,
-    arrays: Arrays,
-    source: object,
-    overrides: dict[str, Any],
-    image_size: int | tuple[int, int] | None,
+    checkpoint: Checkpoint, asked: Asked
 ) -> tuple[type[ImageClassifier], dict[str, Any]]:
     """The class and arguments of the model that a checkpoint holds.
 
-    Args:
-        layout: one of `LAYOUTS`.
-        arrays: as `read_arrays` gives them.
-        source: what to call the file in messages.
-        overrides: arguments that win over what the arrays say.
-        image_size: what the caller asks for, for a file whose arrays belong to no image size.
-
     Raises:
-        ValueError: something is needed that the arrays do not tell; the message names the
-            argument to give.
+        ValueError: something is needed that is nowhere told; the message names the argument to
+            give.
     """
-    if any(key.startswith(("resnet/", "bit.", "stem.conv.")) for key in arrays):
-        return BiTResNet, {**_bit_config(arrays), **overrides}
-    reader = {
-        "official": _official_config,
-        "big_vision": _official_config,
-        "timm": _timm_config,
-        "hugging_face": _hugging_face_config,
-    }[layout]
+    arrays, told = checkpoint.arrays, checkpoint.told
+    is_bit = any(key.startswith(("resnet/", "bit.", "stem.conv.")) for key in arrays)
+    if told.complete:
+        return (BiTResNet if is_bit else VisionTransformer), {**told.arguments, **asked.overrides}
     try:
-        config = {**reader(arrays, overrides), **overrides}
+        if is_bit:
+            config = {**_bit_config(arrays, checkpoint.layout), **told.arguments}
+            config = _with_labels(config, checkpoint)
+            return BiTResNet, {**config, **asked.overrides}
+        return VisionTransformer, _vit_config(checkpoint, asked)
     except ValueError as error:
-        raise ValueError(f"{source}: {error}") from None
-    if "num_heads" not in config:
-        config["num_heads"] = _known_heads(config, source)
-    num_positions = config.pop("num_positions", None)
-    if num_positions is None and config.get("position_embedding") not in _WITHOUT_ARRAYS:
-        raise ValueError(
-            f"{source} has no position embedding: give position_embedding, one of "
-            f"{', '.join(_WITHOUT_ARRAYS)}."
-        )
-    if num_positions is not None:
-        config["image_size"] = _image_size(num_positions, config, source)
-    elif image_size is not None:
-        config["image_size"] = image_size
+        raise ValueError(f"{checkpoint.source}: {error}") from None
+
+
+def _vit_config(checkpoint: Checkpoint, asked: Asked) -> dict[str, Any]:
+    arrays, layout = checkpoint.arrays, checkpoint.layout
+    if layout in ("official", "big_vision"):
+        config = _official_config(arrays)
+        positions, places = config.pop("positions"), config.pop("places")
     else:
-        raise ValueError(f"{source} does not tell the image size: give image_size.")
-    return VisionTransformer, config
+        names = NAMES if layout == "timm" else names_for(arrays)
+        config, positions, places = _torch_vit_config(checkpoint, asked, names)
+    config |= asked.overrides
+    told_size = config.pop("image_size", None)
+    patch = config["patch_size"]
+    if config.get("stem_units") is not None:
+        patch *= 2 ** num_halvings(config["stem_units"])
+    if positions is None:
+        if "position_embedding" not in config:
+            raise ValueError(
+                "there is no position embedding: give position_embedding, one of "
+                f"{', '.join(_WITHOUT_ARRAYS)}."
+            )
+        size = told_size or asked.image_size
+        if asked.grid is not None:
+            size = (asked.grid[0] * patch, asked.grid[1] * patch)
+        if size is None:
+            raise ValueError("nothing tells the image size: give image_size.")
+        return {**config, "image_size": size}
+    if told_size is not None and (told_size[0] % patch or told_size[1] % patch):
+        warnings.warn(
+            f"{checkpoint.source}: images of {told_size} pixels are no whole number of patches of "
+            f"{patch}; its code leaves out the last rows and columns, and the model takes images "
+            "without them.",
+            stacklevel=5,
+        )
+    grid, before = _grid(positions, places, asked.grid, told_size, patch)
+    config["image_size"] = (grid[0] * patch, grid[1] * patch)
+    if "class_token_positioned" not in config:
+        config["class_token_positioned"] = before == 1 and config.get("class_token") is not False
+    return config
+
+
+def _grid(
+    positions: int,
+    places: tuple[int, ...],
+    given: tuple[int, int] | None,
+    told_size: tuple[int, int] | None,
+    patch: int,
+) -> tuple[tuple[int, int], int]:
+    """Rows and columns of the patches, and how many tokens before them have a position.
+
+    Args:
+        positions: how many there are.
+        places: how many of the tokens before the patches may have one.
+        given: rows and columns, as the caller says.
+        told_size: height and width of the images, as a config says.
+        patch: side of a patch in pixels.
+    """
+    grids = []
+    if given is not None:
+        grids = [(given[0], given[1])]
+    elif told_size is not None:
+        grids = [(told_size[0] // patch, told_size[1] // patch)]
+    for rows, columns in grids:
+        if positions - rows * columns in places:
+            return (rows, columns), positions - rows * columns
+        raise ValueError(
+            f"{positions} positions do not fit a grid of {rows}×{columns} patches with "
+            f"{' or '.join(map(str, places))} tokens before them."
+        )
+    sides = {p: math.isqrt(max(positions - p, 0)) for p in places}
+    squares = [p for p, side in sides.items() if side and side * side == positions - p]
+    if len(squares) == 1:
+        side = sides[squares[0]]
+        return (side, side), squares[0]
+    kind = "more than one" if squares else "no"
+    raise ValueError(
+        f"{positions} positions are {kind} square grid of patches: give grid=(rows, columns)."
+    )
+
+
+def _torch_vit_config(
+    checkpoint: Checkpoint, asked: Asked, names: Names
+) -> tuple[dict[str, Any], int | None, tuple[int, ...]]:
+    """Config, number of positions, and how many tokens before the patches may have one."""
+    arrays, told, layout = checkpoint.arrays, checkpoint.told, checkpoint.layout
+    of_arrays = (
+        timm_arrays_config(arrays) if layout == "timm" else hugging_face_arrays_config(arrays)
+    )
+    config = {**of_arrays, **told.arguments}
+    if of_arrays["classifier"] in ("distilled", "token_gap"):
+        config["classifier"] = of_arrays["classifier"]
+    family = None if layout == "timm" else family_of(arrays)
+    if config["gated_mlp"] and "activation" in config and family != "dinov3_vit":
+        config["activation"] = "silu"  # the only gate that these have
+    missing = [
+        name for name in _MUST_BE_KNOWN if name not in config and name not in asked.overrides
+    ]
+    if missing:
+        raise ValueError(
+            f"neither the arrays nor a config.json beside them tell {', '.join(missing)}: give "
+            f"{' and '.join(f'{name}=…' for name in missing)}, or put its config.json there. "
+            "(Of timm's plain ViTs: width/64 heads, activation 'gelu', norm_epsilon 1e-6; of "
+            "Hugging Face's ViT 1e-12.)"
+        )
+    config = _with_labels(config, checkpoint)
+    positions = _count_positions(arrays, names)
+    if positions is None and config.get("rope") is not None:
+        config["position_embedding"] = "none"
+    tokens = [
+        arrays[name].shape[1]
+        for name in (names.class_token, names.distillation_token, names.registers)
+        if name is not None and name in arrays
+    ]
+    if layout == "timm":
+        first = tokens[0] if names.class_token in arrays else 0
+        return config, positions, tuple(sorted({0, first, sum(tokens)}))
+    assert family is not None
+    return config, positions, (FAMILIES[family].positioned,)
+
+
+def _count_positions(arrays: Arrays, names: Names) -> int | None:
+    """How many positions there are; None: none."""
+    return arrays[names.positions].shape[1] if names.positions in arrays else None
+
+
+def _with_labels(config: dict[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
+    """Without class names that are not the head's; with a warning if preprocessing is not told."""
+    class_names = config.pop("class_names", None)
+    if class_names is not None and len(class_names) == config.get("num_classes"):
+        config["class_names"] = class_names
+    if checkpoint.layout in ("timm", "hugging_face") and "preprocessing" not in config:
+        warnings.warn(
+            f"{checkpoint.source}: nothing beside it tells the mean and deviation of its pixels; "
+            "[-1, 1] is taken. Give preprocessing=… where that is wrong.",
+            stacklevel=5,
+        )
+    return config
 
 
 def _shape(arrays: Arrays, pattern: str, axes: int) -> tuple[int, ...]:
@@ -81,20 +219,7 @@ def _shape(arrays: Arrays, pattern: str, axes: int) -> tuple[int, ...]:
     return arrays[name].shape
 
 
-def _count(keys: Iterable[str], pattern: str) -> int:
-    """One more than the largest number that `pattern` captures."""
-    numbers = [int(m[1]) for m in (re.match(pattern, key) for key in keys) if m]
-    return 1 + max(numbers, default=-1)
-
-
-def _units(keys: Iterable[str], pattern: str) -> tuple[int, ...]:
-    """Units per stage, from names with the numbers of stage and unit."""
-    found = {(int(m[1]), int(m[2])) for m in (re.match(pattern, key) for key in keys) if m}
-    stages = sorted({stage for stage, _ in found})
-    return tuple(sum(stage == s for s, _ in found) for stage in stages)
-
-
-def _official_config(arrays: Arrays, overrides: dict[str, Any]) -> dict[str, Any]:
+def _official_config(arrays: Arrays) -> dict[str, Any]:
     block = r"Transformer/encoderblock_\d+"
     _, num_heads, _ = _shape(arrays, f"{block}/MultiHead.*/query/kernel", 3)
     _, mlp_dim = _shape(arrays, f"{block}/MlpBlock.*/Dense_0/kernel", 2)
@@ -102,17 +227,17 @@ def _official_config(arrays: Arrays, overrides: dict[str, Any]) -> dict[str, Any
     config: dict[str, Any] = {
         "patch_size": patch,
         "width": width,
-        "num_layers": _count(arrays, r"Transformer/encoderblock_(\d+)/"),
+        "num_layers": count_of(arrays, r"Transformer/encoderblock_(\d+)/"),
         "num_heads": num_heads,
         "mlp_dim": mlp_dim,
-        "num_classes": _length(arrays, "head/bias"),
-        "representation_size": _length(arrays, "pre_logits/bias"),
-        "stem_units": _units(arrays, r"block(\d+)/unit(\d+)/")
-        if "conv_root/kernel" in arrays
-        else None,
+        "num_classes": length_of(arrays, "head/bias"),
+        "representation_size": length_of(arrays, "pre_logits/bias"),
+        "positions": None,
+        "places": (0,),
     }
     if "conv_root/kernel" in arrays:
-        config["stem_width_factor"] = arrays["conv_root/kernel"].shape[-1] / BASE_CHANNELS
+        config["stem_units"] = units_of(arrays, r"block(\d+)/unit(\d+)/")
+        config["stem_width_factor"] = width_factor(arrays["conv_root/kernel"].shape[-1])
     if "cls" in arrays:
         config["classifier"] = "token"
     else:
@@ -123,64 +248,12 @@ def _official_config(arrays: Arrays, overrides: dict[str, Any]) -> dict[str, Any
     ):
         if key in arrays:
             config["class_token_positioned"] = positioned
-            config["num_positions"] = arrays[key].shape[1] - (positioned and "cls" in arrays)
+            config["positions"] = arrays[key].shape[1]
+            config["places"] = (int(positioned and "cls" in arrays),)
     return config
 
 
-def _timm_config(arrays: Arrays, overrides: dict[str, Any]) -> dict[str, Any]:
-    width, _, patch, _ = _shape(arrays, r"patch_embed\.proj\.weight", 4)
-    mlp_dim, _ = _shape(arrays, r"blocks\.\d+\.mlp\.fc1\.weight", 2)
-    backbone = "patch_embed.backbone."
-    config: dict[str, Any] = {
-        "patch_size": patch,
-        "width": width,
-        "num_layers": _count(arrays, r"blocks\.(\d+)\."),
-        "mlp_dim": mlp_dim,
-        "num_classes": _length(arrays, "head.bias"),
-        "representation_size": _length(arrays, "pre_logits.fc.bias"),
-        "stem_units": _units(arrays, re.escape(backbone) + r"stages\.(\d+)\.blocks\.(\d+)\.")
-        if f"{backbone}stem.conv.weight" in arrays
-        else None,
-        "num_registers": arrays["reg_token"].shape[1] if "reg_token" in arrays else 0,
-        "qk_norm": "blocks.0.attn.q_norm.weight" in arrays,
-    }
-    if f"{backbone}stem.conv.weight" in arrays:
-        stem_channels = arrays[f"{backbone}stem.conv.weight"].shape[0]
-        config["stem_width_factor"] = stem_channels / BASE_CHANNELS
-    if "blocks.0.ls1.gamma" in arrays:
-        config["layer_scale_init"] = 1e-5  # timm's; it is overwritten
-    if "blocks.0.attn.q_norm.weight" in arrays:
-        config["num_heads"] = width // arrays["blocks.0.attn.q_norm.weight"].shape[0]
-    if "cls_token" in arrays:
-        config["classifier"] = "token"
-    else:
-        config["classifier"] = "map" if "attn_pool.latent" in arrays else "gap"
-    if "pos_embed" in arrays:
-        positions = arrays["pos_embed"].shape[1]
-        # timm keeps both kinds under one name: its default unless the caller says otherwise.
-        positioned = overrides.get("class_token_positioned", True)
-        config["class_token_positioned"] = positioned
-        config["num_positions"] = positions - (positioned and "cls_token" in arrays)
-    return config
-
-
-def _hugging_face_config(arrays: Arrays, overrides: dict[str, Any]) -> dict[str, Any]:
-    embeddings = r"vit\.embeddings\."
-    width, _, patch, _ = _shape(arrays, rf"{embeddings}patch_embeddings\.projection\.weight", 4)
-    _, positions, _ = _shape(arrays, rf"{embeddings}position_embeddings", 3)
-    mlp_dim, _ = _shape(arrays, r"vit\.encoder\.layer\.\d+\.intermediate\.dense\.weight", 2)
-    return {
-        "patch_size": patch,
-        "width": width,
-        "num_layers": _count(arrays, r"vit\.encoder\.layer\.(\d+)\."),
-        "mlp_dim": mlp_dim,
-        "num_classes": _length(arrays, "classifier.bias"),
-        "representation_size": _length(arrays, "vit.pooler.dense.bias"),
-        "num_positions": positions - 1,
-    }
-
-
-def _bit_config(arrays: Arrays) -> dict[str, Any]:
+def _bit_config(arrays: Arrays, layout: str) -> dict[str, Any]:
     patterns = {
         "resnet/root_block/standardized_conv2d/kernel": (r"resnet/block(\d+)/unit(\d+)/", 3),
         "stem.conv.weight": (r"stages\.(\d+)\.blocks\.(\d+)\.", 0),
@@ -191,37 +264,8 @@ def _bit_config(arrays: Arrays) -> dict[str, Any]:
     heads = ("resnet/head/conv2d/bias", "head.fc.bias", "classifier.1.bias")
     return {
         "image_size": BIT_IMAGE_SIZE,
-        "units": _units(arrays, pattern),
-        "width_factor": arrays[root].shape[channel_axis] / BASE_CHANNELS,
-        "num_classes": next((_length(arrays, key) for key in heads if key in arrays), None),
+        "units": units_of(arrays, pattern),
+        "width_factor": width_factor(arrays[root].shape[channel_axis]),
+        "conv_epsilon": _BIT_EPSILON[layout],
+        "num_classes": next((length_of(arrays, key) for key in heads if key in arrays), None),
     }
-
-
-def _length(arrays: Arrays, key: str) -> int | None:
-    return arrays[key].shape[0] if key in arrays else None
-
-
-def _known_heads(config: dict[str, Any], source: object) -> int:
-    """Heads of the named size with these numbers: the arrays alone do not tell them."""
-    for size in ENCODER_SIZES.values():
-        numbers = asdict(size)
-        if all(config[name] == numbers[name] for name in ("num_layers", "width", "mlp_dim")):
-            return size.num_heads
-    raise ValueError(
-        f"{source}: {config['num_layers']} layers of width {config['width']} are no size with a "
-        "name, and the arrays do not tell the number of attention heads: give num_heads."
-    )
-
-
-def _image_size(num_positions: int, config: dict[str, Any], source: object) -> tuple[int, int]:
-    side = math.isqrt(num_positions)
-    if side * side != num_positions:
-        raise ValueError(
-            f"{source}: {num_positions} patches are no square grid: load it with load_weights "
-            "into a model of its image size, then use adapt_model. (A timm file whose class token "
-            "has no position needs class_token_positioned=False.)"
-        )
-    pixels = side * config["patch_size"]
-    if config.get("stem_units") is not None:
-        pixels *= 2 ** num_halvings(config["stem_units"])
-    return pixels, pixels

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
 
+from vit_keras.layers.normalization import EPSILON
 from vit_keras.vision_transformer import VisionTransformer
 from vit_keras.weights.rules import Arrays, Rule, norm, reshaped, same, side_by_side
 
@@ -48,6 +50,32 @@ def official_rules(model: VisionTransformer, big_vision: bool = False) -> list[R
         if getattr(model, layer) is not None:
             rules += [same(f"{layer}/{part}", f"{layer}/{part}") for part in ("kernel", "bias")]
     return rules
+
+
+def check_official(model: VisionTransformer) -> None:
+    """Raise a ValueError that names the model's first option that the official code has not."""
+    for option, there in {
+        "activation": "gelu_tanh",
+        "norm_epsilon": EPSILON,
+        "stem_numerics": "flax",
+        "pool_prefix": False,
+        "residual_post_norm": False,
+        "final_norm": "tokens",
+        "gated_mlp": False,
+        "rope": None,
+    }.items():
+        value = getattr(model, option)
+        if value != there and (option != "stem_numerics" or model.stem is not None):
+            raise ValueError(
+                f"The official layouts have no place for {option} {value!r} of {model.name}: their "
+                f"code has {there!r}. Where that is meant: adapt_model(model, {option}={there!r})."
+            )
+    reads = ("token", "gap", "map")
+    if model.classifier not in reads or model.has_class_token != (model.classifier == "token"):
+        raise ValueError(
+            f"The official layouts have no place for classifier {model.classifier!r} of "
+            f"{model.name}{' with' if model.has_class_token else ' without'} a class token."
+        )
 
 
 _ORIGINAL = {
@@ -149,12 +177,18 @@ def _stem_rules(model: VisionTransformer) -> list[Rule]:
 def normalise_official(arrays: Arrays) -> Arrays:
     """Bring the variations of official files to one form.
 
-    Strips the prefix of big_vision's trainers, takes scanned blocks apart, and gives group norms
-    the shape (1, 1, 1, channels), which some files have and some have not.
+    Strips the prefix of big_vision's trainers, takes scanned blocks apart, gives group norms the
+    shape (1, 1, 1, channels), which some files have and some have not, and the parts that Linen or
+    big_vision once named otherwise their names of today.
     """
     for prefix in _PREFIXES:
         if any(key.startswith(prefix) for key in arrays):
             arrays = {k[len(prefix) :]: a for k, a in arrays.items() if k.startswith(prefix)}
+    if "probe" in arrays:  # before MAPHead was a module
+        parts = ("probe", "MlpBlock_0/", "MultiHeadDotProductAttention_0/", "LayerNorm_0/")
+        arrays = {
+            f"MAPHead_0/{key}" if key.startswith(parts) else key: a for key, a in arrays.items()
+        }
     plain: Arrays = {}
     for key, array in arrays.items():
         if key.startswith("Transformer/encoderblock/"):
@@ -165,7 +199,36 @@ def normalise_official(arrays: Arrays) -> Arrays:
             plain[key] = array.reshape(1, 1, 1, -1)
         else:
             plain[key] = array
-    return plain
+    return _rename_old_positions(plain)
+
+
+def _rename_old_positions(arrays: Arrays) -> Arrays:
+    old, today = "Transformer/pos_embedding", _BIG_VISION["positions"]
+    if old in arrays:  # big_vision before 2022
+        arrays[today] = arrays.pop(old)
+    if not is_big_vision(arrays):
+        return arrays
+    if _ORIGINAL["positions"] in arrays:
+        # The original code under Linen, which numbers modules of each kind by themselves.
+        return {_in_original_numbers(key): array for key, array in arrays.items()}
+    count = arrays[today].shape[1] if today in arrays else 0
+    if math.isqrt(max(count - 1, 0)) ** 2 + 1 == count > 2:
+        # big_vision once gave the class token, or the place of one, a position too.
+        if "cls" in arrays:
+            arrays["cls"] = arrays["cls"] + arrays[today][:, :1]
+        arrays[today] = arrays[today][:, 1:]
+    return arrays
+
+
+def _in_original_numbers(key: str) -> str:
+    block = re.match(r"Transformer/encoderblock_\d+/", key)
+    if block is None:
+        return key
+    module, slash, rest = key[block.end() :].partition("/")
+    for part in ("attention", "mlp_norm", "mlp"):
+        if module == _BIG_VISION[part]:
+            return f"{block[0]}{_ORIGINAL[part]}{slash}{rest}"
+    return key
 
 
 def is_big_vision(arrays: Arrays) -> bool:

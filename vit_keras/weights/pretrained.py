@@ -11,12 +11,24 @@ from keras import ops
 
 from vit_keras.image_classifier import ImageClassifier, as_pair
 from vit_keras.vision_transformer import VisionTransformer
-from vit_keras.weights.files import assign, read_arrays, weights_by_path, weights_from
-from vit_keras.weights.infer import infer_model
-from vit_keras.weights.resample import Method, resample_grid, resample_line
+from vit_keras.weights.files import (
+    Checkpoint,
+    assign,
+    read_checkpoint,
+    weights_by_path,
+    weights_from,
+)
+from vit_keras.weights.infer import Asked, infer_model
+from vit_keras.weights.resample import Method, resample_grid, resample_line, resample_patches
 from vit_keras.weights.rules import Arrays
 
 Model = TypeVar("Model", bound=ImageClassifier)
+
+# As each layout's own code resamples position embeddings.
+_METHODS: dict[str, Method] = {"timm": "bicubic_antialias", "hugging_face": "bicubic"}
+
+# Arguments that are the target's, not the file's.
+_OF_TARGET = ("representation_size", "patch_size")
 
 
 def from_pretrained(
@@ -24,10 +36,16 @@ def from_pretrained(
     *,
     image_size: int | tuple[int, int] | None = None,
     num_classes: int | Literal["keep"] | None = "keep",
-    method: Method = "bilinear",
+    method: Method | None = None,
+    grid: tuple[int, int] | None = None,
     **overrides: Any,
 ) -> ImageClassifier:
-    """Make a model from a checkpoint of the literature: its sizes are read from its arrays.
+    """Make a model from a checkpoint of the literature, which computes what its own code computes.
+
+    Sizes are read from the arrays, and what they do not tell (heads, activation, epsilon, what the
+    pixels are to be) from the config.json beside them, as timm and Hugging Face write it, or from
+    what `save_weights` has put into the file. What is told nowhere must be given: nothing that
+    changes the function is guessed.
 
     Args:
         path: `.npz` (official, AugReg, big_vision, hybrid, BiT) or `.safetensors` (timm, Hugging
@@ -36,28 +54,46 @@ def from_pretrained(
             resampled. None: the checkpoint's own, which one without learned positions does not
             tell.
         num_classes: "keep": the checkpoint's head and pre-logits. A number: a new head, zeros, and
-            no pre-logits layer, as the paper fine-tunes (section 3.1). None: no head.
-        method: how the position embedding is resampled; see `resample_grid`.
-        **overrides: arguments of the model that the arrays do not tell (`dropout_rate`, `dtype`,
-            ...). For `.safetensors` of a ViT of no known size: `num_heads`. Where the file holds no
-            position embedding: `position_embedding`, "sincos_2d" or "none".
+            no pre-logits layer, as the paper fine-tunes (section 3.1), unless `representation_size`
+            asks for it. None: no head.
+        method: how the position embedding is resampled; see `resample_grid`. None: as the code that
+            the layout belongs to does it.
+        grid: rows and columns of patches in the file, where they are no square and nothing beside
+            it tells.
+        **overrides: arguments of the model that are told nowhere, or that are to differ
+            (`dropout_rate`, `dtype`, ...). Of a `.safetensors` file without config.json:
+            `num_heads`, `activation` and `norm_epsilon`. Where the file holds no position
+            embedding: `position_embedding`, "sincos_2d" or "none". `patch_size`: the patch
+            embedding is resampled (FlexiViT).
 
     Returns:
         A built model with the checkpoint's weights.
 
     Raises:
-        ValueError: a file of no known layout, arrays that do not fit together, or a choice that
-            the arrays do not tell.
+        ValueError: a file of no known layout, arrays that do not fit together, a model that is not
+            of this package, or a choice that is told nowhere.
 
     Example:
         model = vit_keras.from_pretrained("ViT-B_16.npz", image_size=384, num_classes=100)
     """
-    layout, arrays = read_arrays(path)
-    model_class, config = infer_model(layout, arrays, path, overrides, image_size)
+    checkpoint = read_checkpoint(path)
+    of_target = {name: overrides.pop(name) for name in _OF_TARGET if name in overrides}
+    model_class, config = infer_model(checkpoint, Asked(overrides, image_size, grid))
     with keras.StatelessScope(initialize_variables=False):  # shapes only
         source = model_class(**config)
-    weights = weights_from(source, layout, arrays, path)
-    return _adapt(source, weights, image_size, num_classes, method, {})
+    weights = weights_from(source, checkpoint)
+    return _adapt(
+        source, weights, image_size, num_classes, method or _method(checkpoint), of_target
+    )
+
+
+def _method(checkpoint: Checkpoint) -> Method:
+    if checkpoint.told.method is not None:
+        return checkpoint.told.method
+    # The one of Hugging Face's models that widens its filter.
+    if "embeddings.register_tokens" in checkpoint.arrays:
+        return "bicubic_antialias"
+    return _METHODS.get(checkpoint.layout, "bilinear")
 
 
 def adapt_model(
@@ -75,7 +111,8 @@ def adapt_model(
         image_size: new height and width in pixels; None: as before.
         num_classes: "keep", a number (a new head of zeros, no pre-logits layer), or None (no head).
         method: how position embeddings are resampled.
-        **overrides: other arguments of the model to change, such as `dropout_rate`.
+        **overrides: other arguments of the model to change, such as `dropout_rate`; with another
+            `patch_size` the patch embedding is resampled (FlexiViT).
 
     Raises:
         ValueError: relative position embeddings at another image size: no resampling is defined.
@@ -100,13 +137,15 @@ def _adapt(
     if num_classes != "keep":
         config["num_classes"] = num_classes
         weights = {p: w for p, w in weights.items() if not p.startswith("head/")}
+        if "class_names" not in overrides:
+            config["class_names"] = None
         # A new head comes without the hidden layer of the old one, unless that is asked for.
-        if num_classes is not None and "representation_size" in config:
+        if num_classes is not None and config.get("representation_size") is not None:
             config["representation_size"] = overrides.get("representation_size")
-            weights = {p: w for p, w in weights.items() if not p.startswith("pre_logits/")}
-    target = type(source).from_config(config)
-    if source.image_size != target.image_size:
-        weights = _resample(source, target, weights, method)
+            if config["representation_size"] is None:
+                weights = {p: w for p, w in weights.items() if not p.startswith("pre_logits/")}
+    target: Model = type(source).from_config(config)
+    weights = _resample(source, target, weights, method)
     shapes = {path: tuple(weight.shape) for path, weight in weights_by_path(target).items()}
     strange = [p for p, w in weights.items() if shapes.get(p) != w.shape]
     if strange:
@@ -126,6 +165,13 @@ def _resample(
     assert isinstance(target, VisionTransformer)
     (rows, columns), grid = source.grid_size, target.grid_size
     resampled = dict(weights)
+    if source.patch_size != target.patch_size:
+        # Patches keep their centres: PI-resize is not defined by what stays in the corners.
+        of_patches = "bilinear_centers" if method == "bilinear" else method
+        kernel, side = "patch_embedding/kernel", target.patch_size
+        resampled[kernel] = resample_patches(weights[kernel], (side, side), of_patches)
+    if (rows, columns) == grid:
+        return resampled
     for path, weight in weights.items():
         layer, _, name = path.rpartition("/")
         if not layer.startswith("positions"):
@@ -140,7 +186,7 @@ def _resample(
             table = weight[0, before:].reshape(rows, columns, -1)
             table = resample_grid(table, grid, method).reshape(1, grid[0] * grid[1], -1)
             resampled[path] = np.concatenate([weight[:, :before], table], axis=1)
-        elif (rows, columns) != grid:
+        else:
             raise ValueError(
                 "relative position embeddings belong to a sequence length: no resampling is "
                 f"defined from {rows}×{columns} to {grid[0]}×{grid[1]} patches."

@@ -60,7 +60,7 @@ def distributed_train_batches(
     split: Split,
     data: DataConfig,
     start_step: int,
-) -> Iterable:
+) -> Iterable[tuple[tf.Tensor, ...]]:
     """Endless global batches `(images, labels, seeds)` from `start_step` on, in `order`."""
 
     def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -75,14 +75,16 @@ def distributed_train_batches(
         )
 
     try:
-        return strategy.distribute_datasets_from_function(of_host)
+        batches: Iterable[tuple[tf.Tensor, ...]]
+        batches = strategy.distribute_datasets_from_function(of_host)
     except ValueError as error:
         raise UserError(str(error)) from error
+    return batches
 
 
 def distributed_eval_batches(
     strategy: tf.distribute.Strategy, split: Split, view: ViewConfig, global_batch: int
-) -> Iterable:
+) -> Iterable[tuple[tf.Tensor, ...]]:
     """One pass over `split` as global batches `(images, labels, mask)` of `global_batch` images."""
     preprocess = EvalPreprocess(view.height_width, view.eval_resize)
 
@@ -98,4 +100,6 @@ def distributed_eval_batches(
         # Every replica of a host gets a batch, if only of padding, in every round.
         return batches.rebatch(replica_batch, drop_remainder=True)
 
-    return strategy.distribute_datasets_from_function(of_host)
+    batches: Iterable[tuple[tf.Tensor, ...]]
+    batches = strategy.distribute_datasets_from_function(of_host)
+    return batches

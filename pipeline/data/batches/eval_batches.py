@@ -40,13 +40,18 @@ def eval_batches(
         or empty.
     """
 
-    def load(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    first = split.num_examples * host // num_hosts
+
+    def load(index: tf.Tensor, serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
         encoded, label = split.parse(serialized)
+        label = split.check_label(label, serialized, index)
         example = (preprocess(encoded), label, tf.ones([]))
         return (*example, split.parse_key(serialized)) if with_keys else example
 
-    examples = read_records(host_files(split, num_hosts, host)).map(
-        load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    examples = (
+        read_records(host_files(split, num_hosts, host))
+        .enumerate(first)
+        .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     )
     empty = tuple(tf.zeros(spec.shape, spec.dtype) for spec in examples.element_spec)
     padding = tf.data.Dataset.from_tensors(empty).repeat()

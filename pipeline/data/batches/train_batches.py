@@ -41,6 +41,7 @@ def train_batches(
         serialized: tf.Tensor, epoch: tf.Tensor, record: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         encoded, label = split.parse(serialized)
+        label = split.check_label(label, serialized, record)
         seed = derived_seed(order.seed, epoch, record)
         crop_seed, flip_seed, model_seed, augment_seed = tf.unstack(
             tf.random.experimental.stateless_split(seed, 4)

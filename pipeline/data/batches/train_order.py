@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from pipeline.data.batches.seeds import derived_seed
 from pipeline.data.dataset.record_index import index_paths
-from pipeline.data.dataset.split import FileRange
+from pipeline.data.dataset.split import FileRange, whole_range
 
 LARGEST_CHUNK = 256
 """Records that are read front to back wherever they come in an epoch."""
@@ -214,6 +214,6 @@ def _read(piece: dict[str, tf.Tensor]) -> tf.data.Dataset:
             byte_offsets=tf.io.decode_raw(raw, tf.int64),
         )
         found = tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
-        return found.take(piece["count"])
+        return whole_range(found, piece["path"], piece["count"])
 
     return offset.flat_map(records)

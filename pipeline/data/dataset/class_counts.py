@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import numpy as np
@@ -32,7 +33,7 @@ def count_classes(split: Split, num_classes: int) -> list[int]:
                 "choose a labelled split, or class_weights=none"
             )
         counts += np.bincount(batch, minlength=num_classes)
-    return counts.tolist()
+    return [int(count) for count in counts]
 
 
 def cached_class_counts(split: Split, num_classes: int, path: str, write: bool) -> list[int]:
@@ -45,9 +46,10 @@ def cached_class_counts(split: Split, num_classes: int, path: str, write: bool) 
         write: whether to keep them; only the chief does.
     """
     if storage.exists(path):
-        kept = json.loads(storage.read_text(path))
-        if kept["split"] == split.fingerprint:
-            return kept["counts"]
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # damaged: counted again
+            kept = json.loads(storage.read_text(path))
+            if kept["split"] == split.fingerprint and len(kept["counts"]) == num_classes:
+                return [int(count) for count in kept["counts"]]
     counts = count_classes(split, num_classes)
     if write:
         kept = {"split": split.fingerprint, "counts": counts}

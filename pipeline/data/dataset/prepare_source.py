@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
 from groundwork.errors import UserError
 from pipeline.process.child_process import run_module
 
+JOB = re.compile(r"beam_jobs\.\w+")
 KILLED = 128
 """Exit statuses above it tell the signal that ended a process."""
 
@@ -18,9 +20,17 @@ def prepare_source(source: str, command: str | None, workers: int = 1) -> None:
     The command is a `beam_jobs` one: it goes on where an earlier, stopped run of it was.
 
     Raises:
-        UserError: the job failed; or this is one of several `workers`, which cannot all run it.
+        UserError: `command` is no job of `beam_jobs`; the job failed; or this is one of several
+            `workers`, which cannot all run it.
     """
-    if command is None or (Path(source) / "COMPLETED").exists():
+    if command is None:
+        return
+    if not JOB.fullmatch(command.partition(" ")[0]):
+        raise UserError(
+            f"prepare is {command!r}: it runs jobs of beam_jobs alone, such as "
+            "beam_jobs.build_dataset --input IMAGES --output DATASET"
+        )
+    if (Path(source) / "COMPLETED").exists():
         return
     if workers > 1:
         raise UserError(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,10 +19,16 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from groundwork.errors import UserError, one_line
+from pipeline.data.dataset.shard_counts import check_shards
 from pipeline.data.dataset.split import FileRange, Split
 
 COMPLETED = "COMPLETED"
 """Marker that `beam_jobs` writes last into a dataset folder."""
+FEATURES = "features.json"
+CLASS_NAMES = ".labels.txt"
+"""End of the names of the files, one for each label feature, that hold the class names."""
+OWN_FEATURES = "tensorflow_datasets."
+"""What a dataset may name as features: another module would be imported, which runs its code."""
 JOB = "job.json"
 """What `beam_jobs` writes first into a dataset folder: job, options, fingerprint."""
 KEY_FEATURES = ("key", "file_name", "filename", "id", "image_id")
@@ -60,11 +68,12 @@ class Source:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the folder's description: features, counts, bytes and, where `beam_jobs` wrote
-        it, the job and its completion record."""
+        """SHA-256 of the folder's description: features, class names, counts, bytes and, where
+        `beam_jobs` wrote it, the job and its completion record."""
         digest = hashlib.sha256()
         folder = epath.Path(self.builder.data_dir)
-        for name in ("dataset_info.json", "features.json", JOB, COMPLETED):
+        names = sorted(path.name for path in folder.iterdir() if path.name.endswith(CLASS_NAMES))
+        for name in ("dataset_info.json", FEATURES, *names, JOB, COMPLETED):
             path = folder / name
             digest.update(name.encode() + b"\0")
             digest.update(path.read_bytes() if path.exists() else b"")
@@ -86,7 +95,13 @@ class Source:
             image_key=self.image_key,
             label_key=self.label_key,
             key_feature=key_feature(self.builder),
+            labels_below=self._labels_below,
         )
+
+    @property
+    def _labels_below(self) -> int | None:
+        label = feature(self.builder, self.label_key)
+        return label.num_classes if isinstance(label, tfds.features.ClassLabel) else None
 
 
 def open_source(
@@ -168,12 +183,11 @@ def file_ranges(builder: Any, origin: str, name: str) -> tuple[FileRange, ...]:
     files = tuple(FileRange(str(i.filename), i.skip, i.take) for i in instructions if i.take)
     if not files:
         raise UserError(f"split {name} of {origin} is empty; its splits: {existing}")
-    missing = [path for path in sorted({file.path for file in files}) if not _exists(path)]
-    if missing:
-        raise UserError(
-            f"{len(missing)} files of split {name} are missing from {origin}, the first is "
-            f"{missing[0]}: copy or write the dataset again"
-        )
+    wanted = {file.path for file in files}
+    for split_name, split in sorted(builder.info.splits.items()):
+        paths = [str(path) for path in split.filepaths]
+        if wanted & set(paths):
+            check_shards(paths, split.shard_lengths, split.num_bytes, origin, split_name)
     return files
 
 
@@ -193,10 +207,6 @@ def _is_folder(source: str) -> bool:
     return REMOTE in source or source.startswith(("/", "./", "../", "~"))
 
 
-def _exists(path: str) -> bool:
-    return bool(epath.Path(path).exists())
-
-
 def _open_folder(folder: epath.Path, source: str) -> Any:
     if not folder.is_dir():
         raise UserError(
@@ -210,6 +220,7 @@ def _open_folder(folder: epath.Path, source: str) -> Any:
         )
     if not (folder / "dataset_info.json").exists():
         raise UserError(_not_a_dataset(folder, source))
+    _refuse_foreign_features(folder)
     try:
         return tfds.builder_from_directory(folder)
     except Exception as error:  # TFDS raises many kinds for a damaged description
@@ -231,7 +242,55 @@ def _not_a_dataset(folder: epath.Path, source: str) -> str:
     )
 
 
+def _refuse_foreign_features(folder: epath.Path) -> None:
+    """Raise a UserError where features.json names a class outside of TFDS, before it is loaded."""
+    path = folder / FEATURES
+    if not path.exists():
+        return
+    try:
+        description = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"cannot read {path}: {one_line(error)}") from error
+    foreign = [name for name in _feature_classes(description) if not _is_own_feature(name)]
+    if foreign:
+        raise UserError(
+            f"{path} asks for the Python class {foreign[0]}, whose module would be run: only "
+            f"features of {OWN_FEATURES}* are taken; write the dataset with those"
+        )
+
+
+def _feature_classes(description: object) -> Iterator[str]:
+    """The classes that a features.json names, in any of the spellings that TFDS takes."""
+    if isinstance(description, dict):
+        for key, value in description.items():
+            if key in ("pythonClassName", "python_class_name", "type") and isinstance(value, str):
+                yield value
+            yield from _feature_classes(value)
+    elif isinstance(description, list):
+        for value in description:
+            yield from _feature_classes(value)
+
+
+def _is_own_feature(name: str) -> bool:
+    """Whether it is TFDS's; a name without a dot is one of its own, or none."""
+    return name.startswith(OWN_FEATURES) or "." not in name
+
+
+def _refuse_foreign_names(name: str, data_dir: str | None) -> None:
+    """As `_refuse_foreign_features`, of what TFDS would open in `data_dir` by that name."""
+    folder = epath.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    folder /= name.partition(":")[0].partition("/")[0]
+    below = _folders_in(folder)  # NAME/VERSION, or NAME/CONFIG/VERSION
+    for version in [*below, *(path for config in below for path in _folders_in(config))]:
+        _refuse_foreign_features(version)
+
+
+def _folders_in(folder: epath.Path) -> list[epath.Path]:
+    return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+
+
 def _open_name(name: str, data_dir: str | None, download: bool) -> Any:
+    _refuse_foreign_names(name, data_dir)
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
@@ -256,7 +315,7 @@ def _open_name(name: str, data_dir: str | None, download: bool) -> Any:
     except Exception as error:  # network, checksum, manual download, missing package
         raise UserError(
             f"the TFDS dataset {name} is not in {where} and could not be prepared: "
-            f"{one_line(error)}"
+            f"{one_line(error, None)}"
         ) from error
     return builder
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +33,8 @@ class Split:
     label_key: str
     key_feature: str | None
     """Text feature that identifies an example; None: the dataset has none."""
+    labels_below: int | None = field(default=None, kw_only=True)
+    """What the labels that `parse` gives have to be below; None: `check_label` lets all pass."""
 
     @property
     def num_examples(self) -> int:
@@ -93,6 +95,39 @@ class Split:
         feature = {self.key_feature: tf.io.FixedLenFeature([], tf.string)}
         return tf.io.parse_single_example(serialized, feature)[self.key_feature]
 
+    def check_label(self, label: tf.Tensor, serialized: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+        """`label` itself; an InvalidArgumentError that names key and shard where it is no class.
+
+        On the host, where the input is made: what XLA compiles would take any label.
+
+        Args:
+            label: int64 scalar, of `parse`.
+            serialized: the example, string scalar.
+            index: its place in this split, int64 scalar.
+        """
+        if self.labels_below is None:
+            return label
+        classes = self.labels_below
+        ends = tf.cumsum(tf.constant([file.take for file in self.files], tf.int64))
+        names = tf.constant([file.path for file in self.files])
+
+        def refused() -> tf.Tensor:
+            shard = tf.searchsorted(ends, [index], side="right")[0]
+            told = tf.strings.join(
+                [
+                    "label ",
+                    tf.strings.as_string(label),
+                    f" is none of the {classes} classes, from 0 on: example '",
+                    self.parse_key(serialized),
+                    "' of ",
+                    names[shard],
+                ]
+            )
+            with tf.control_dependencies([tf.debugging.Assert(False, [told])]):
+                return tf.identity(label)
+
+        return tf.cond((label >= 0) & (label < classes), lambda: label, refused)
+
 
 def read_records(files: tuple[FileRange, ...]) -> tf.data.Dataset:
     """The serialized tf.Examples of `files`, in order: a dataset of string []."""
@@ -101,5 +136,25 @@ def read_records(files: tuple[FileRange, ...]) -> tf.data.Dataset:
         (tf.constant(paths), tf.constant(skips, tf.int64), tf.constant(takes, tf.int64))
     )
     return ranges.flat_map(
-        lambda path, skip, take: tf.data.TFRecordDataset(path).skip(skip).take(take)
+        lambda path, skip, take: whole_range(tf.data.TFRecordDataset(path).skip(skip), path, take)
     )
+
+
+def whole_range(records: tf.data.Dataset, path: tf.Tensor, count: tf.Tensor) -> tf.data.Dataset:
+    """The first `count` of `records`, string []; an InvalidArgumentError where there are fewer.
+
+    Args:
+        records: of the file `path`, string scalar.
+        path: for the message.
+        count: int64 scalar.
+    """
+
+    def too_short(index: tf.Tensor) -> tf.Tensor:
+        told = tf.strings.join([path, " ends before its last records: copy that file again"])
+        with tf.control_dependencies([tf.debugging.Assert(False, [told])]):
+            return tf.constant("")
+
+    # The second is asked for its next only while the first has one, so never for more than `count`.
+    endless = records.concatenate(tf.data.Dataset.range(1).map(too_short))
+    numbered = tf.data.Dataset.zip((tf.data.Dataset.range(count), endless))
+    return numbered.map(lambda index, record: record)

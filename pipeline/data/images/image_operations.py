@@ -10,6 +10,7 @@ and table look-ups cost ten times as much there as arithmetic on whole images, a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -186,7 +187,7 @@ def _rows(image: tf.Tensor) -> tf.Tensor:
     return tf.reshape(image, [height, width * channels])
 
 
-def _per_channel(reduce, rows: tf.Tensor) -> tf.Tensor:
+def _per_channel(reduce: Callable[..., tf.Tensor], rows: tf.Tensor) -> tf.Tensor:
     """Reduce `[height, width * 3]` to float32 `[3]`."""
     columns = tf.cast(reduce(rows, axis=0), tf.float32)
     return reduce(tf.reshape(columns, [-1, 3]), axis=0)

@@ -53,9 +53,10 @@ def standard_policy(magnitude: int) -> list[Any]:
     with tf.init_scope():  # each layer makes a variable, which cannot be while tf.data traces
         import keras_cv
 
-        return keras_cv.layers.RandAugment.get_standard_policy(
+        policy: list[Any] = keras_cv.layers.RandAugment.get_standard_policy(
             (0, 255), magnitude / USUAL_MAXIMUM, MAGNITUDE_STDDEV
         )
+        return policy
 
 
 def transformations(layer: Any, draw: tf.Tensor) -> Any:

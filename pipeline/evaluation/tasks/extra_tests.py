@@ -120,7 +120,7 @@ def _open(test: ExtraTest, data: TransferData, class_names: Sequence[str]) -> An
     )
     shared = {field.name: getattr(split, field.name) for field in fields(Split)}
     return AnswerSplit(
-        **(shared | {"fingerprint": digest.hexdigest()}),
+        **(shared | {"fingerprint": digest.hexdigest(), "labels_below": None}),
         class_map=class_map,
         num_classes=len(class_names),
         real_labels=real_labels,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +23,7 @@ class Evaluation(NamedTuple):
     """What was taken for what; None where it was not asked for, or there are no classes."""
 
 
-Evaluate = Callable[[Iterable], Evaluation]
+Evaluate = Callable[[Iterable[tuple[tf.Tensor, ...]]], Evaluation]
 
 
 def make_evaluate(
@@ -65,17 +65,18 @@ def make_evaluate(
         pairs = tf.cast(labels, tf.int64) * num_classes + answers
         return [*sums, replica.all_gather(tf.where(mask[:, 0] > 0, pairs, -1), axis=0)]
 
-    @tf.function
     def global_sums(images: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> list[tf.Tensor]:
         per_replica = strategy.run(replica_sums, args=(images, labels, mask))
         return [strategy.experimental_local_results(value)[0] for value in per_replica]
 
-    def evaluate(batches: Iterable) -> Evaluation:
-        totals: list = [0.0, 0.0, 0.0]
+    compiled_sums = tf.function(global_sums)
+
+    def evaluate(batches: Iterable[tuple[tf.Tensor, ...]]) -> Evaluation:
+        totals: list[Any] = [0.0, 0.0, 0.0]
         pairs = [np.zeros(0, np.int64)]
         with state.averaged_weights():
             for batch in batches:
-                *sums, answered = global_sums(*batch)
+                *sums, answered = compiled_sums(*batch)
                 pairs.append(answered.numpy())
                 totals = [total + term.numpy() for total, term in zip(totals, sums, strict=True)]
         loss, hits, examples = totals[0].item(), totals[1], totals[2].item()

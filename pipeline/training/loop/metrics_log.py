@@ -26,6 +26,7 @@ class MetricsLog:
     Attributes:
         writes: whether this process is the one that writes.
         device_hours: spent by the earlier starts of the run, the steps that were lost included.
+        evaluated: whether the log holds the evaluation of the step it begins with.
     """
 
     def __init__(self, tensorboard: str, jsonl: str, start_step: int, write: bool = True):
@@ -38,9 +39,10 @@ class MetricsLog:
         self._writer = tf.summary.create_noop_writer()
         self.writes = write
         self.device_hours = 0.0
+        rows = _rows(jsonl)
+        self.evaluated = any(row["step"] == start_step and "eval/loss" in row for row in rows)
         if write:
             tf.io.gfile.makedirs(posixpath.dirname(jsonl))
-            rows = _rows(jsonl)
             self.device_hours = max((row.get(DEVICE_HOURS, 0.0) for row in rows), default=0.0)
             _keep_rows(jsonl, [row for row in rows if row["step"] <= start_step])
             self._writer = tf.summary.create_file_writer(tensorboard)

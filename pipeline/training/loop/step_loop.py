@@ -8,15 +8,14 @@ import tensorflow as tf
 
 from pipeline.training.step.train_step import Metrics, TrainStep
 
-StepLoop = Callable[[Iterator, int], Metrics]
+StepLoop = Callable[[Iterator[tuple[tf.Tensor, ...]], int], Metrics]
 """A distributed iterator and a number of steps, at least 1, to the metrics `[steps]` of each."""
 
 
 def make_step_loop(train_step: TrainStep) -> StepLoop:
     """Compile a loop around `train_step`, for any number of steps."""
 
-    @tf.function(reduce_retracing=True)
-    def run_steps(batches: Iterator, count: tf.Tensor) -> Metrics:
+    def run_steps(batches: Iterator[tuple[tf.Tensor, ...]], count: tf.Tensor) -> Metrics:
         metrics = train_step(*next(batches))
         names = sorted(metrics)
         rows = tf.TensorArray(tf.float32, size=count, element_shape=[len(names)])
@@ -26,4 +25,5 @@ def make_step_loop(train_step: TrainStep) -> StepLoop:
             rows = rows.write(index, tf.stack([metrics[name] for name in names]))
         return dict(zip(names, tf.unstack(rows.stack(), axis=1), strict=True))
 
-    return lambda batches, count: run_steps(batches, tf.constant(count))
+    compiled = tf.function(run_steps, reduce_retracing=True)
+    return lambda batches, count: compiled(batches, tf.constant(count))

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from groundwork.errors import InputFailed, TrainingDiverged, one_line
+from pipeline.process.interruptible import InterruptibleIterator
 from pipeline.training.loop.step_loop import StepLoop
 from pipeline.training.state.loss_scale import FLOOR
 from pipeline.training.step.train_step import Metrics, TrainStep
@@ -20,7 +21,11 @@ NOISE = re.compile(
     r"|\{\{.*?\}\}|\[\[.*|\[Op:.*|\[Condition .*|Error in user-defined function .*?Iterator::\S+ "
 )
 """What TensorFlow's message of a failed input has besides the reason."""
+ASSERTION = re.compile(r"assertion failed: \[(.*)\]")
+"""How it puts the text of an assertion of ours."""
 
+Batch = tuple[tf.Tensor, ...]
+"""Distributed images, labels and seeds."""
 SETTINGS = ("learning_rate", "loss_scale")
 """Metrics of which the last value counts, not the mean."""
 
@@ -30,15 +35,19 @@ class StepWindow:
 
     def __init__(self, first_step: int, batch_size: int):
         """Count steps from `first_step` on, the number of finished ones."""
-        self._first_step = first_step
         self._batch_size = batch_size
+        self.restart(first_step)
+
+    def restart(self, first_step: int) -> None:
+        """Begin a new row after `first_step` finished steps."""
+        self._first_step = first_step
         self._pending: list[Metrics] = []
         self._rows: list[dict[str, float]] = []
         self._wait_seconds: float | None = 0.0  # None: not known
         self._seconds = 0.0
         self._untimed = 0  # steps
 
-    def run_step(self, batches: Iterator, train_step: TrainStep) -> tuple[tf.Tensor, ...]:
+    def run_step(self, batches: Iterator[Batch], train_step: TrainStep) -> Batch:
         """Take a batch and train on it; returns the batch.
 
         Raises:
@@ -48,14 +57,16 @@ class StepWindow:
         try:
             batch = next(batches)
         except tf.errors.OpError as error:
-            raise InputFailed(_reason(error)) from error
+            raise InputFailed(reason(error)) from error
         if self._wait_seconds is not None:
             self._wait_seconds += time.monotonic() - started
         self._pending.append(train_step(*batch))
         self._seconds += time.monotonic() - started
         return batch
 
-    def run_steps(self, batches: Iterator, step_loop: StepLoop, count: int) -> None:
+    def run_steps(
+        self, batches: InterruptibleIterator[Batch], step_loop: StepLoop, count: int
+    ) -> None:
         """Take `count` batches and train on them.
 
         Raises:
@@ -63,11 +74,9 @@ class StepWindow:
         """
         started = time.monotonic()
         try:
-            self._pending.append(step_loop(batches, count))
+            self._pending.append(batches.run(lambda inner: step_loop(inner, count)))
         except tf.errors.OpError as error:
-            if "GetNext" not in str(error):  # as all that iterators do
-                raise
-            raise InputFailed(_reason(error)) from error
+            raise failed_input(error) from error
         self._wait_seconds = None
         self._seconds += time.monotonic() - started
 
@@ -135,5 +144,11 @@ def _rows(metrics: Metrics) -> list[dict[str, float]]:
     return [dict(zip(metrics, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _reason(error: tf.errors.OpError) -> str:
-    return NOISE.sub("", one_line(error, None)).strip()[:300]
+def failed_input(error: tf.errors.OpError) -> Exception:
+    """What `error` is of: an InputFailed where an iterator raised it, otherwise itself."""
+    return InputFailed(reason(error)) if "GetNext" in str(error) else error
+
+
+def reason(error: tf.errors.OpError) -> str:
+    """What TensorFlow says of an input that failed, in one line."""
+    return ASSERTION.sub(r"\1", NOISE.sub("", one_line(error, None))).strip()[:300]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -13,6 +13,7 @@ from groundwork.progress import Progress
 from pipeline.figures.model_pictures import weight_figures
 from pipeline.figures.rendering import rasterized
 from pipeline.figures.transfer_figures import confusion_figure
+from pipeline.process.interruptible import InterruptibleIterator, Stopped, StoppedMidway
 from pipeline.process.stop_signal import StopSignal
 from pipeline.training.loop.compute_meter import ComputeMeter
 from pipeline.training.loop.confusion import Confusions
@@ -22,14 +23,21 @@ from pipeline.training.loop.metrics_log import DEVICE_HOURS, MetricsLog
 from pipeline.training.loop.pictures import labelled_images
 from pipeline.training.loop.profile_window import ProfileWindow
 from pipeline.training.loop.step_loop import StepLoop, make_step_loop
-from pipeline.training.loop.step_window import StepWindow
+from pipeline.training.loop.step_window import Batch, StepWindow, failed_input, reason
 from pipeline.training.state.best_checkpoint import BestCheckpoint
 from pipeline.training.state.checkpoint import Checkpointer
 from pipeline.training.state.train_state import TrainState
 from pipeline.training.step.train_step import TrainStep
 
+Batches = Iterable[Batch]
+ReadBatches = Callable[[Batches], InterruptibleIterator[Batch]]
+"""How batches are read, so that a signal can end the wait for one."""
 DRAWN_CLASSES = 100
 """With more classes the most frequent confusions are written as text."""
+
+
+class EvaluationInputFailed(InputFailed):
+    """A batch of the evaluation could not be read."""
 
 
 @dataclass
@@ -44,7 +52,7 @@ class TrainLoop:
         state: what the steps change.
         train_step: see `make_train_step`.
         batches: distributed training batches from `state.step` on.
-        evaluate: passes over the evaluation split; None: there is none.
+        evaluate: passes over the evaluation split, given how to read batches; None: there is none.
         checkpointer: where to save.
         best: where to save the best evaluation's state; None: nowhere.
         log: where scalars and pictures go.
@@ -60,8 +68,8 @@ class TrainLoop:
     strategy: tf.distribute.Strategy
     state: TrainState
     train_step: TrainStep
-    batches: Iterable
-    evaluate: Callable[[], Evaluation] | None
+    batches: Batches
+    evaluate: Callable[[ReadBatches], Evaluation] | None
     checkpointer: Checkpointer
     best: BestCheckpoint | None
     log: MetricsLog
@@ -71,75 +79,116 @@ class TrainLoop:
     total_steps: int
 
     def run(self, stop: StopSignal) -> bool:
-        """Train; tells whether `total_steps` was reached.
+        """Train; tells whether `total_steps` was reached, and evaluated.
 
-        On return there is a checkpoint of the state as it is.
+        On return there is a checkpoint of the state as it is; but one of an earlier step where
+        `steps_per_loop` steps had begun whose input never came.
 
         Raises:
             TrainingDiverged: the loss or the gradient's norm is not finite. The checkpoints are of
                 steps before that.
-            InputFailed: there is no next batch. Without `steps_per_loop` there is a checkpoint of
-                the state as it is.
+            InputFailed: there is no next batch, or one of the evaluation cannot be read. Without
+                `steps_per_loop`, and in the evaluation, there is a checkpoint of the state as it
+                is.
         """
-        start = step = int(self.state.step.numpy())
-        if step >= self.total_steps:
+        step = int(self.state.step.numpy())
+        evaluated = not self._is_evaluation_due(step) or self.log.evaluated
+        if step >= self.total_steps and evaluated:
             return True
         progress = Progress("training", self.total_steps, step)
-        batches = iter(self.batches)
+        batches = self._reader(stop)(self.batches)
         window = StepWindow(step, self.batch_size)
-        step_loop = make_step_loop(self.train_step)
-        extra: dict[str, float] = {}
+        is_whole = True
         try:
-            while step < self.total_steps and not stop.agreed(self.strategy, step):
-                if self.profile:
-                    self.profile.before(step + 1)
-                step += self._advance(batches, window, step_loop, step, alone=step == start)
-                if step == start + 1:
-                    extra["speed/first_step_seconds"] = window.forget_time()
-                    progress.restart(step)
-                if self.profile and self.profile.is_last(step):
-                    window.check()
-                    progress.note(self.profile.stop())
-                if self._is_due(step, self.options.log.every_steps):
-                    self.checkpointer.check()
-                    row = self._row(step, window.summary() | extra, progress)
-                    self.log.scalars(step, row)
-                    progress.update(step, _describe(row))
-                    window, extra = StepWindow(step, self.batch_size), {}
-                if self._is_due(step, self.options.eval_every_steps):
-                    window.check()
-                    self._evaluate(step, progress)
-                if self._is_due(step, self.options.checkpoint.every_steps):
-                    window.check()
-                    extra["speed/checkpoint_seconds"] = self._save()
-            window.check()
+            if not evaluated:  # the run was stopped between checkpoint and evaluation
+                self._evaluate(step, progress, stop)
+            step = self._train(step, batches, window, progress, stop)
+        except Stopped as error:  # while waiting for a batch
+            is_whole = not isinstance(error, StoppedMidway)
+            step = -1
         except (TrainingDiverged, InputFailed) as error:
             raise self._explained(error, window) from error.__cause__ or error
         finally:
             progress.close()
-        self._save()
+            batches.close()
+        if is_whole:
+            self._save()
         self.checkpointer.wait()
         if self.best:
             self.best.wait()
         return step == self.total_steps
+
+    def _train(
+        self,
+        start: int,
+        batches: InterruptibleIterator[Batch],
+        window: StepWindow,
+        progress: Progress,
+        stop: StopSignal,
+    ) -> int:
+        """Train after step `start`, until the end or a signal; tells the last step."""
+        step = start
+        step_loop = make_step_loop(self.train_step)
+        extra: dict[str, float] = {}
+        while step < self.total_steps and not stop.agreed(self.strategy, step):
+            if self.profile:
+                self.profile.before(step + 1)
+            step += self._advance(batches, window, step_loop, step, alone=step == start)
+            if step == start + 1:
+                extra["speed/first_step_seconds"] = window.forget_time()
+                progress.restart(step)
+            if self.profile and self.profile.is_last(step):
+                window.check()
+                progress.note(self.profile.stop())
+            if self._is_due(step, self.options.log.every_steps):
+                self.checkpointer.check()
+                row = self._row(step, window.summary() | extra, progress)
+                self.log.scalars(step, row)
+                progress.update(step, _describe(row))
+                window.restart(step)
+                extra = {}
+            # The checkpoint first: whatever becomes of the evaluation, the steps are kept.
+            if self._is_due(step, self.options.checkpoint.every_steps):
+                window.check()
+                extra["speed/checkpoint_seconds"] = self._save()
+            if self._is_evaluation_due(step):
+                window.check()
+                self._evaluate(step, progress, stop)
+        window.check()
+        return step
+
+    def _reader(self, stop: StopSignal) -> Callable[[Batches], InterruptibleIterator[Batch]]:
+        """How batches are read, here and in the evaluation."""
+        alone = not self.strategy.extended._in_multi_worker_mode()
+        return lambda batches: InterruptibleIterator(batches, stop, alone=alone)
 
     def _explained(self, error: UserError, window: StepWindow) -> UserError:
         """`error` with its step, what is kept, and the remedy."""
         found = str(error)
         remedy = "try a lower optim.peak_lr, a longer optim.warmup_steps or optim.clip_norm=1"
         if isinstance(error, InputFailed):
-            found = f"no batch after step {int(self.state.step.numpy())}: {error}"
-            if self.options.steps_per_loop == 1:  # otherwise some steps may be half done
+            evaluating = isinstance(error, EvaluationInputFailed)
+            what = "no whole evaluation" if evaluating else "no batch"
+            found = f"{what} after step {int(self.state.step.numpy())}: {error}"
+            # In a loop of steps some may be half done.
+            if evaluating or self.options.steps_per_loop == 1:
                 window.check()
                 self._save()
             remedy = self.input_remedy
         self.checkpointer.wait()
         steps = self.checkpointer.steps()
         kept = f"the checkpoint of step {steps[-1]} is kept" if steps else "none saved"
-        return type(error)(f"{found}; {kept}: {remedy}")
+        kind = InputFailed if isinstance(error, InputFailed) else type(error)
+        return kind(f"{found}; {kept}: {remedy}")
 
     def _advance(
-        self, batches: Iterator, window: StepWindow, loop: StepLoop, step: int, *, alone: bool
+        self,
+        batches: InterruptibleIterator[Batch],
+        window: StepWindow,
+        loop: StepLoop,
+        step: int,
+        *,
+        alone: bool,
     ) -> int:
         """Train after `step`, one step if `alone`; tells how many steps it was."""
         count = 1 if alone else self._steps_at_once(step)
@@ -163,6 +212,10 @@ class TrainLoop:
     def _is_due(self, step: int, every: int | None) -> bool:
         return step == self.total_steps or bool(every and step % every == 0)
 
+    def _is_evaluation_due(self, step: int) -> bool:
+        due = step > 0 and self._is_due(step, self.options.eval_every_steps)
+        return self.evaluate is not None and due
+
     def _row(self, step: int, row: dict[str, float], progress: Progress) -> dict[str, float]:
         """The scalars of a window, with those that are known here alone."""
         row["train/parameter_norm"] = float(tf.linalg.global_norm(self.state.variables))
@@ -180,11 +233,15 @@ class TrainLoop:
         self.checkpointer.save()
         return time.monotonic() - started
 
-    def _evaluate(self, step: int, progress: Progress) -> None:
-        if self.evaluate is None:
-            return
+    def _evaluate(self, step: int, progress: Progress, stop: StopSignal) -> None:
+        assert self.evaluate is not None  # _is_evaluation_due
         started = time.monotonic()
-        metrics, confusions = self.evaluate()
+        try:
+            metrics, confusions = self.evaluate(self._reader(stop))
+        except tf.errors.OpError as error:
+            if not isinstance(failed_input(error), InputFailed):
+                raise
+            raise EvaluationInputFailed(reason(error)) from error
         row = {f"eval/{name}": value for name, value in metrics.items()}
         self.log.scalars(step, row | {"eval/seconds": time.monotonic() - started})
         if self.options.log.pictures and self.log.writes:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from pipeline.training.state.checkpoint import DAMAGED
 from pipeline.training.state.checkpoint_writer import CheckpointWriter, checkpoints_in
-from pipeline.training.state.train_state import TrainState
+from pipeline.training.state.train_state import VALUE, TrainState
 
 
 class BestCheckpoint:
@@ -32,8 +32,7 @@ class BestCheckpoint:
         self._state = state
         self._metric = metric
         self._sign = -1.0 if metric.endswith("loss") else 1.0
-        name = "best_" + metric.replace("/", "_")
-        self._name = name
+        self._name = name = _name(metric)
         self._writer = CheckpointWriter(state, folder, keep=1) if write else None
         self.value = _stored_value(checkpoints_in(folder), name)
 
@@ -57,6 +56,21 @@ class BestCheckpoint:
             self._writer.wait()
 
 
+def stored_score(folder: str) -> tuple[str, float] | None:
+    """Metric and value of the checkpoint that lies in `folder`; None: not recorded."""
+    for path in checkpoints_in(folder)[-1:]:
+        reader = tf.train.load_checkpoint(path)
+        for metric in ("eval/accuracy", "eval/loss"):
+            key = _name(metric) + VALUE
+            if reader.has_tensor(key):
+                return metric, float(reader.get_tensor(key))
+    return None
+
+
+def _name(metric: str) -> str:
+    return "best_" + metric.replace("/", "_")
+
+
 def _stored_value(paths: Sequence[str], name: str) -> float | None:
     """The newest one's value of `name`; None without one, or where it is of another metric."""
     if not paths:
@@ -64,7 +78,7 @@ def _stored_value(paths: Sequence[str], name: str) -> float | None:
     path = paths[-1]
     try:
         reader = tf.train.load_checkpoint(path)
-        key = f"{name}/.ATTRIBUTES/VARIABLE_VALUE"
+        key = name + VALUE
         return float(reader.get_tensor(key)) if reader.has_tensor(key) else None
     except DAMAGED as error:
         print(f"best checkpoint {path} is damaged ({type(error).__name__}); the next one counts")

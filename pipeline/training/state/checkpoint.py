@@ -12,12 +12,14 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+import vit_keras
 from groundwork.errors import UserError, one_line
 from pipeline.training.state.checkpoint_writer import CheckpointWriter, checkpoints_in, step_of
-from pipeline.training.state.train_state import TrainState
+from pipeline.training.state.train_state import VALUE, TrainState
 
 # TensorFlow's reader turns a short file into an IndexError or RuntimeError of Python's.
 DAMAGED = (tf.errors.OpError, IndexError, RuntimeError)
+PUBLISHED = (".npz", ".safetensors")
 
 
 class Checkpointer:
@@ -87,18 +89,37 @@ class Checkpointer:
 
     def _restore_path(self, path: str) -> bool:
         try:
-            status = self._state.trackable().restore(path).expect_partial()
+            self._check_shapes(path)
+            # Not `restore`, which adds a counter of its own that `write` does not keep.
+            status = self._state.trackable().read(path).expect_partial()
             status.assert_existing_objects_matched()
         except DAMAGED as error:
             print(f"checkpoint {path} is damaged ({type(error).__name__}); trying the one before")
             return False
         except (AssertionError, ValueError) as error:
-            raise UserError(
-                f"checkpoint {path} is of another model or optimiser "
-                f"({one_line(error)}): give the configuration it was made with, "
-                f"or another workdir"
-            ) from error
+            raise _of_another_model(path, one_line(error)) from error
         return True
+
+    def _check_shapes(self, path: str) -> None:
+        """Compare before restoring: TensorFlow would warn at length after an error of its own."""
+        kept = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+        wrong = []
+        for name, shape in self._state.shapes().items():
+            found = kept.get(name)
+            if found != shape:
+                told = "none" if found is None else str(tuple(found))
+                weight = name.removesuffix(VALUE).replace("/table/", " ").replace("..", "/")
+                wrong.append(f"{weight}: {told} there, {tuple(shape)} here")
+        if wrong:
+            more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+            raise _of_another_model(path, "; ".join(wrong[:3]) + more)
+
+
+def _of_another_model(path: str, how: str) -> UserError:
+    return UserError(
+        f"checkpoint {path} is of another model or optimizer ({how}): give the configuration it "
+        "was made with, or another workdir"
+    )
 
 
 def start_state(
@@ -118,7 +139,11 @@ def start_state(
                 f"the workdir was begun with seed {begun_with}, not {seed}: give that seed, "
                 f"or another workdir"
             )
-        return f"resumed at step {step}"
+        ignored = {"resume": resume, "init_from": init_from}
+        given = " and ".join(f"{name} {value}" for name, value in ignored.items() if value)
+        return f"resumed at step {step}" + (
+            f" ({given} not taken: the workdir has a checkpoint of its own)" if given else ""
+        )
     if resume:
         other = Checkpointer(state, posixpath.join(resume, "checkpoints"), keep=1, write=False)
         step = other.restore()
@@ -132,10 +157,26 @@ def start_state(
     return "from scratch"
 
 
-def _copy_weights(state: TrainState, path: str) -> None:
+def _load_source(path: str, model: keras.Model) -> keras.Model:
+    """The model of a file of weights; of a published one at the resolution of `model`."""
     if not Path(path).is_file():
-        raise UserError(f"init_from: {path} is not a file: give the model.keras of an export")
-    source = keras.saving.load_model(path, compile=False)
+        raise UserError(
+            f"init_from: {path} is not a file: give the model.keras of an export, or published "
+            f"weights ({', '.join(PUBLISHED)})"
+        )
+    try:
+        if path.endswith(PUBLISHED):
+            return vit_keras.from_pretrained(path, image_size=model.image_size)
+        return keras.saving.load_model(path, compile=False)
+    except (ValueError, OSError, ImportError, KeyError) as error:
+        raise UserError(
+            f"init_from: {path} holds no weights that are known here ({one_line(error)}): give a "
+            f".keras file of this project, or published weights ({', '.join(PUBLISHED)})"
+        ) from error
+
+
+def _copy_weights(state: TrainState, path: str) -> None:
+    source = _load_source(path, state.model)
     values = {weight.path: weight for weight in source.trainable_variables}
     head = {weight.path for weight in state.model.get_layer("head").trainable_variables}
     wrong = []

@@ -13,6 +13,9 @@ from pipeline.training.optimizers.optim_config import OptimConfig
 from pipeline.training.optimizers.weight_rules import weight_rules
 from pipeline.training.state.loss_scale import LossScale
 
+VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+"""End of a variable's name in a checkpoint."""
+
 
 class TrainState:
     """Model, optimiser, moving average of the weights and step.
@@ -61,6 +64,27 @@ class TrainState:
         Args:
             replaced: gives what stands for each variable, such as a copy.
         """
+        return tf.train.Checkpoint(
+            step=replaced(self.step),
+            seed=replaced(self.seed),
+            **{
+                name: _Table({path: replaced(variable) for path, variable in table.items()})
+                for name, table in self._tables().items()
+            },
+        )
+
+    def shapes(self) -> dict[str, list[int]]:
+        """The shape of each variable, by the name that it has in a checkpoint."""
+        return {
+            f"{name}/table/{path.replace('/', '.').replace('.', '..')}{VALUE}": (
+                variable.shape.as_list()
+            )
+            for name, table in self._tables().items()
+            for path, variable in table.items()
+        }
+
+    def _tables(self) -> dict[str, dict[str, tf.Variable]]:
+        """The variables, by what they are and by the path of their weight."""
         weights = self.model.trainable_variables
         paths = [weight.path for weight in weights]
         if len(set(paths)) < len(paths):
@@ -75,14 +99,7 @@ class TrainState:
             tables["loss_scale"] = self.loss_scale.variables()
         # Not `variables`: those hold the states of random generators, which the step passes by.
         tables["model"] = {weight.path: weight.value for weight in self.model.weights}
-        return tf.train.Checkpoint(
-            step=replaced(self.step),
-            seed=replaced(self.seed),
-            **{
-                name: _Table({path: replaced(variable) for path, variable in table.items()})
-                for name, table in tables.items()
-            },
-        )
+        return tables
 
     def update_ema(self) -> None:
         """Move the averages towards the weights, from within a replica."""
@@ -112,7 +129,7 @@ class TrainState:
                 variable.assign(value)
 
 
-class _Table(tf.Module):
+class _Table(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
     """Variables by name, as a checkpoint wants them."""
 
     def __init__(self, table: dict[str, tf.Variable]):

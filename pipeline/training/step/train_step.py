@@ -65,7 +65,6 @@ def make_train_step(
         schedule=schedule,
     )
 
-    @tf.function
     def train_step(images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor) -> Metrics:
         batch: tuple[tf.Tensor, ...] = (images, labels, seeds)
         if data.mixes_images:
@@ -88,7 +87,8 @@ def make_train_step(
             state.loss_scale.update(tf.math.is_finite(metrics["gradient_norm"]))
         return metrics
 
-    return train_step
+    compiled: TrainStep = tf.function(train_step)
+    return compiled
 
 
 def make_replica_step(

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import gc
+import logging
+import os
 import shutil
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from dataset_folders import encode, write_dataset_folder
 from finished_runs import assert_bitwise_equal, checkpoint_values, rows, stop_at
 
+import vit_keras
 from groundwork.errors import InputFailed, TrainingDiverged, UserError
 from pipeline.data.batches.distributed_batches import distributed_eval_batches
 from pipeline.data.dataset.source import open_source
 from pipeline.devices.strategy import mirrored_strategy
+from pipeline.recipe.check_run_config import check_run_config
 from pipeline.run import train_stage as run_module
 from pipeline.run.run_stages import run
 from pipeline.training.loop.evaluate import make_evaluate
@@ -232,3 +238,100 @@ def test_an_image_that_cannot_be_decoded_is_one_line_and_a_checkpoint_is_kept(
         run(plain)
     assert "\n" not in str(error.value) and error.value.exit_status == 1
     assert Path(plain.workdir, "checkpoints", f"ckpt-{kept}.index").exists()
+
+
+@pytest.mark.parametrize("jit_compile", ["false", "true"])
+def test_a_label_that_is_no_class_is_named_with_key_and_shard(plain, change, tmp_path, jit_compile):
+    """What XLA compiles would train on with it, without a word."""
+    image = encode(np.zeros((20, 20, 3), np.uint8))
+    examples = [(image, -1 if i == 17 else i % 3, f"key {i}") for i in range(32)]
+    source = write_dataset_folder(tmp_path / "odd", {"train": examples}, ("a", "b", "c"))
+    plain = change(plain, data__source=str(source), data__eval_split=None)
+    message = (
+        r"label -1 is none of the 3 classes, from 0 on: example 'key 17' of .*-00001-of-00002;"
+        r" .*checkpoint of step \d is kept"
+    )
+    with pytest.raises(InputFailed, match=message) as error:
+        run(change(plain, jit_compile=jit_compile))
+    assert "\n" not in str(error.value)
+
+
+def test_the_steps_are_kept_whatever_becomes_of_the_evaluation(plain, change, tmp_path):
+    image = encode(np.zeros((20, 20, 3), np.uint8))
+    examples = [(image, i % 3, str(i)) for i in range(20)]
+    splits = {"train": examples, "validation": [*examples[:3], (image[:40], 0, "cut")]}
+    damaged = str(write_dataset_folder(tmp_path / "damaged", splits, ("a", "b", "c")))
+    plain = change(plain, data__source=damaged, checkpoint__every_steps=100, steps=3)
+    for _ in range(2):
+        with pytest.raises(
+            InputFailed, match=r"no whole evaluation after step 3: .*step 3 is kept"
+        ):
+            run(plain)
+    assert Path(plain.workdir, "checkpoints", "ckpt-3.index").exists()
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_in_the_last_evaluation_is_heard(plain, change, monkeypatch, sent, status):
+    """The run neither goes on to the export, nor forgets the evaluation at the next start."""
+    plain = change(plain, export=True, steps=2)
+    original = run_module.make_evaluate
+
+    def make(*arguments, **options):
+        evaluate = original(*arguments, **options)
+
+        def interrupted(batches):
+            os.kill(os.getpid(), sent)
+            return evaluate(batches)
+
+        return interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "make_evaluate", make)
+        assert run(plain) == status
+    assert "eval/loss" not in rows(plain.workdir)[-1]
+    assert not Path(plain.workdir, "export").exists()
+    assert run(plain) == 0
+    assert "eval/loss" in rows(plain.workdir)[-1]
+    assert Path(plain.workdir, "export", "export.json").exists()
+
+
+def test_published_weights_are_taken_and_what_is_none_is_said(plain, change, tmp_path, capsys):
+    model = build_model(plain.model, (32, 32), 7, seed=3)
+    weights = str(tmp_path / "weights.npz")
+    vit_keras.save_weights(model, weights, "official")
+    assert run(change(plain, init_from=weights, optim__peak_lr=0.0, steps=1)) == 0
+    assert f"weights from {weights}" in capsys.readouterr().out
+    kept = checkpoint_values(plain.workdir, 1)
+    taken = [value for name, value in kept.items() if name.startswith("model") and "mlp" in name]
+    kernel = model.get_layer("encoder_block_0").mlp.weights[0] if taken else None
+    assert any(np.array_equal(value, kernel) for value in taken)
+    for name in ("bad.npz", "bad.keras", "bad.safetensors"):
+        (tmp_path / name).write_bytes(b"no weights")
+        with pytest.raises(UserError, match=f"init_from: .*{name} holds no weights") as error:
+            run(change(plain, init_from=str(tmp_path / name), workdir=plain.workdir + name))
+        assert "\n" not in str(error.value)
+
+
+def test_steps_and_epochs_together_name_the_way_out(plain, change):
+    with pytest.raises(UserError, match="add --steps null to train for the epochs"):
+        check_run_config(change(plain, epochs=3.0))
+    with pytest.raises(UserError, match="as --steps 1000"):
+        check_run_config(change(plain, steps=None))
+
+
+def test_nothing_is_said_that_the_user_can_do_nothing_about(plain, change, capfd):
+    """Of the augmentation's graph, of a resume, of a checkpoint that does not fit."""
+    plain = change(plain, data__augment_preset="strong1", steps=2)
+    heard = []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append(record.getMessage())
+    tf.get_logger().addHandler(handler)
+    try:
+        run(change(plain, steps=1))
+        run(plain)
+        with pytest.raises(UserError, match=r"another model .*\(8,\) there, \(16,\) here"):
+            run(change(plain, model__width=8, model__num_heads=2))
+        gc.collect()
+    finally:
+        tf.get_logger().removeHandler(handler)
+    assert heard == []

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from dataset_folders import REPOSITORY
@@ -35,30 +36,34 @@ def test_workers_of_a_cluster_are_told_to_make_the_dataset_first(tmp_path):
         prepare_source(str(tmp_path / "x"), "beam_jobs.write_digits", workers=2)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("command", ["this", "os.path", "beam_jobs", "beam_jobs/../x", "-c pass"])
+def test_only_jobs_of_beam_jobs_are_run(tmp_path, command):
+    """A recipe from elsewhere must not choose the module that runs."""
+    with pytest.raises(UserError, match="it runs jobs of beam_jobs alone"):
+        prepare_source(str(tmp_path / "x"), command)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends the child, and /proc lists it")
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_ending_the_parent_ends_the_job(tmp_path, sent):
-    """The child, here a module that sleeps, must not go on unwatched."""
-    (tmp_path / "sleeper.py").write_text(
-        "import os, pathlib, time\n"
-        "pathlib.Path('pid').write_text(str(os.getpid()))\n"
-        "time.sleep(60)\n"
-    )
+    """The child, here a job of an hour, must not go on unwatched."""
     code = (
         "from pipeline.data.dataset.prepare_source import prepare_source\n"
-        "prepare_source('nowhere', 'sleeper')"
+        "prepare_source('glyphs', 'beam_jobs.render_glyphs --output glyphs --per_class 100000')"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
     )
-    pid = tmp_path / "pid"
-    while not (pid.exists() and pid.read_text()):
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    while not (child := children.read_text().split()):
         time.sleep(0.05)
+    time.sleep(0.5)  # the child has asked to be ended with its parent
     parent.send_signal(sent)
     status = parent.wait(timeout=20)
-    assert status == (128 + signal.SIGTERM if sent == signal.SIGTERM else -signal.SIGKILL)
+    assert status == (-signal.SIGKILL if sent == signal.SIGKILL else 128 + sent)
     with pytest.raises(ProcessLookupError):
-        for _ in range(100):
-            os.kill(int(pid.read_text()), 0)
+        for _ in range(400):
+            os.kill(int(child[0]), 0)
             time.sleep(0.05)

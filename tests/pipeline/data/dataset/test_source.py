@@ -1,14 +1,18 @@
 """Opening datasets, and the errors that users meet."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from dataset_folders import encode, write_dataset_folder, write_split
 from tfds_datasets import write_tfds
 
 from groundwork.errors import UserError
 from pipeline.data.dataset.source import open_source
-from pipeline.data.dataset.split import read_records
+from pipeline.data.dataset.split import FileRange, read_records
 
 CLASSES = ("ant", "bée", "猫")
 
@@ -129,6 +133,58 @@ def test_missing_shard_and_damaged_description(tmp_path):
         open_source(str(folder)).split("train")
     (folder / "dataset_info.json").write_text("{")
     assert "cannot read" in error_of(str(folder))
+
+
+@pytest.mark.parametrize("cut", ["empty", "record", "half a record", "one too many"])
+def test_a_shard_that_does_not_hold_its_records_is_named(tmp_path, cut):
+    folder = write_dataset_folder(
+        tmp_path / "small", {"train": [example(i) for i in range(8)], "test": [example(9)]}, CLASSES
+    )
+    open_source(str(folder)).split("train[:50%]")
+    shard = next(folder.glob("*train*-00001-of-00002"))
+    records = [record.numpy() for record in tf.data.TFRecordDataset(str(shard))]
+    kept = {"empty": [], "record": records[:3], "one too many": [*records, records[0]]}
+    with tf.io.TFRecordWriter(str(shard)) as writer:
+        for record in kept.get(cut, records):
+            writer.write(record)
+    if cut == "half a record":
+        shard.write_bytes(shard.read_bytes()[:-5])
+    found = {"empty": 0, "one too many": 5}.get(cut, 3)
+    with pytest.raises(UserError, match=rf"{shard.name} holds {found} whole records .* counts 4: "):
+        open_source(str(folder)).split("train[:50%]")
+    open_source(str(folder)).split("test")
+
+
+def test_a_reader_stops_where_a_file_falls_short(folder):
+    """As it may become while a run reads it."""
+    (path, _, take), *_ = open_source(str(folder)).split("train").files
+    assert len(list(read_records((FileRange(path, 1, take - 1),)))) == take - 1
+    with pytest.raises(tf.errors.InvalidArgumentError, match="ends before its last records"):
+        list(read_records((FileRange(path, 1, take),)))
+
+
+def test_class_names_count_for_the_fingerprint(folder, tmp_path):
+    splits = {"train": [example(i) for i in range(10)]}
+    one = write_dataset_folder(tmp_path / "a" / "small", splits, CLASSES)
+    other = write_dataset_folder(tmp_path / "b" / "small", splits, CLASSES[::-1])
+    same = write_dataset_folder(tmp_path / "c" / "small", splits, CLASSES)
+    fingerprints = [open_source(str(path)).fingerprint for path in (one, other, same)]
+    assert fingerprints[0] == fingerprints[2] != fingerprints[1]
+
+
+@pytest.mark.parametrize("key", ["pythonClassName", "python_class_name", "type"])
+def test_a_dataset_cannot_name_a_module_to_import(folder, tmp_path, monkeypatch, key):
+    copy = tmp_path / "tfds" / "cifar10" / "3.0.2"
+    shutil.copytree(folder, copy)
+    (tmp_path / "evil.py").write_text("open('ran', 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    features = json.loads((copy / "features.json").read_text())
+    features["featuresDict"]["features"]["key"] = {key: "evil.Feature"}
+    (copy / "features.json").write_text(json.dumps(features))
+    assert "asks for the Python class evil.Feature" in error_of(str(copy))
+    assert "asks for the Python class evil.Feature" in error_of("cifar10", str(tmp_path / "tfds"))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_features_of_another_name_or_kind(folder, tmp_path):

@@ -8,6 +8,8 @@ from finished_runs import assert_bitwise_equal, checkpoint_values, rows
 
 from groundwork.errors import TrainingDiverged
 from pipeline.devices.strategy import mirrored_strategy
+from pipeline.process.interruptible import InterruptibleIterator
+from pipeline.process.stop_signal import StopSignal
 from pipeline.run import run_stages as run_module
 from pipeline.run.run_stages import run
 from pipeline.training.loop.step_loop import make_step_loop
@@ -47,6 +49,8 @@ def test_the_step_that_diverges_is_named():
         return {"loss": loss, "gradient_norm": loss, "learning_rate": 0.5 * tf.ones([])}
 
     window = StepWindow(10, batch_size=1)
-    window.run_steps(iter(losses), make_step_loop(step), 4)
+    with StopSignal() as stop:
+        batches = InterruptibleIterator(losses, stop, alone=True)
+        window.run_steps(batches, make_step_loop(step), 4)
     with pytest.raises(TrainingDiverged, match="step 13: loss nan"):
         window.check()

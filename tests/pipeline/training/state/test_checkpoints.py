@@ -115,7 +115,6 @@ def test_a_full_disk_keeps_the_checkpoints_and_the_next_start_goes_on(config, ch
             run(config)
         assert "\n" not in str(error.value) and error.value.exit_status == 1
         assert {path.name for path in disk.glob("run/checkpoints/*")} == {
-            "checkpoint",
             "ckpt-4.index",
             "ckpt-4.data-00000-of-00001",
         }
