@@ -22,9 +22,11 @@ from PIL import Image
 import vit_command
 from groundwork import command_line
 from groundwork.errors import UserError
+from groundwork.options import options_of
 from pipeline.benchmarking.benchmark_config import ServingBenchmarkConfig
 from pipeline.recipe.run_config import DEFAULT_RECIPE, PretrainConfig
 
+Capture = pytest.CaptureFixture[str]
 MODULES = {module: name for name, (module, _, _) in vit_command.COMMANDS.items()}
 HAS_DEFAULT_RECIPE = ("pretrain", "preflight", "benchmark")
 DEPLOYMENTS = sorted((ROOT / "deploy").rglob("*.*"))
@@ -82,22 +84,21 @@ def check_all(text: str, where: object) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_options_are_those_of_the_commands(page, capsys):
+def test_options_are_those_of_the_commands(page: Path, capsys: Capture) -> None:
     for fence in shell_fences():
         if fence.page == page:
             check_all(fence.text, fence)
 
 
-def test_options_in_running_text_are_those_of_the_commands():
+def test_options_in_running_text_are_those_of_the_commands() -> None:
     """Such as `--optim.peak_lr` in a sentence: some command has it."""
     known = {"help", "config", "print_config", "print-completion"} | OF_OTHERS
     for _, options, _ in vit_command.COMMANDS.values():
         module, _, config = options.partition(":")
         known |= {
-            option.name
-            for option in vit_command.options_of(getattr(importlib.import_module(module), config))
+            option.name for option in options_of(getattr(importlib.import_module(module), config))
         }
-    known |= {option.name for option in vit_command.options_of(ServingBenchmarkConfig)}
+    known |= {option.name for option in options_of(ServingBenchmarkConfig)}
     of_benchmarks = "".join(path.read_text() for path in BENCHMARKS.glob("*.py"))
     wrong = []
     for page in PAGES:
@@ -121,7 +122,9 @@ def texts(node: object) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", DEPLOYMENTS, ids=lambda path: path.name)
-def test_deployments_are_well_formed_and_give_options_that_exist(path, capsys):
+def test_deployments_are_well_formed_and_give_options_that_exist(
+    path: Path, capsys: Capture
+) -> None:
     text = path.read_text(encoding="utf-8")
     if path.suffix in (".sbatch", ".sh"):
         subprocess.run(["bash", "-n", path], check=True)
@@ -133,7 +136,7 @@ def test_deployments_are_well_formed_and_give_options_that_exist(path, capsys):
                 check_all(re.sub(r"\$\w+", "0", script), path.name)
 
 
-def test_every_block_says_what_becomes_of_it():
+def test_every_block_says_what_becomes_of_it() -> None:
     wrong = []
     for fence in all_fences():
         if fence.language == "python" or fence in shell_fences():
@@ -149,7 +152,7 @@ def test_every_block_says_what_becomes_of_it():
     assert not wrong, "\n".join(wrong)
 
 
-def test_what_is_said_to_be_tested_stands_in_that_test():
+def test_what_is_said_to_be_tested_stands_in_that_test() -> None:
     for fence in shell_fences():
         for mark in fence.marks:
             if mark.startswith("tested="):
@@ -173,7 +176,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_commands_run_in_the_order_of_the_pages(reader):
+def test_commands_run_in_the_order_of_the_pages(reader: Path) -> None:
     """Those marked `run`, one after another in one folder, as a reader would type them."""
     marked = [fence for fence in shell_fences() if fence.marks == ("run",)]
     assert marked
@@ -191,7 +194,7 @@ def _vit(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_python_of_the_pages_runs(reader, tmp_path):
+def test_python_of_the_pages_runs(reader: Path, tmp_path: Path) -> None:
     """The Python blocks marked `run`, those of a page one after another in one namespace."""
     marked: dict[Path, list[Fence]] = {}
     for fence in all_fences():

@@ -23,7 +23,7 @@ def anchor(heading: str) -> str:
     return kept.replace(" ", "-")
 
 
-def test_links_resolve():
+def test_links_resolve() -> None:
     wrong = []
     for page in PAGES:
         for target in LINK.findall(without_code(page.read_text(encoding="utf-8"))):
@@ -45,7 +45,7 @@ def test_links_resolve():
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_menu_has_every_page():
+def test_the_menu_has_every_page() -> None:
     menu = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     pages = {
         path.relative_to(ROOT / "docs").with_suffix("").as_posix()
@@ -56,17 +56,17 @@ def test_the_menu_has_every_page():
     assert pages - {"index"} == listed & pages == pages - {"index"}
 
 
-def test_pictures_of_pages_are_there():
+def test_pictures_of_pages_are_there() -> None:
     for page in PAGES:
         for path in re.findall(r"\bsrc=\"([^\"]+)\"", page.read_text(encoding="utf-8")):
             assert Path(page.parent / path).exists(), f"{page.name}: {path}"
 
 
-def test_readme_is_short():
+def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
 
 
-def test_files_that_pages_name_are_there():
+def test_files_that_pages_name_are_there() -> None:
     """Such as `pipeline/training/step/train_step.py`, or `train_step.py` alone."""
     tops = ("beam_jobs", "benchmarks", "configs", "deploy", "groundwork", "pipeline", "tests")
     there = [path for top in (*tops, "vit_keras", "docs") for path in (ROOT / top).rglob("*")]

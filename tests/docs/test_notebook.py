@@ -30,10 +30,12 @@ def accuracy(notebook: nbformat.NotebookNode) -> float:
     texts = [
         out.text for cell in notebook.cells for out in cell.get("outputs", []) if "text" in out
     ]
-    return float(re.search(r"([\d.]+) % of 450 test digits", "".join(texts))[1])
+    found = re.search(r"([\d.]+) % of 450 test digits", "".join(texts))
+    assert found
+    return float(found[1])
 
 
-def test_it_runs_and_shows_what_the_site_shows(tmp_path: Path):
+def test_it_runs_and_shows_what_the_site_shows(tmp_path: Path) -> None:
     fresh, stored = run(NOTEBOOK, str(tmp_path)), nbformat.read(NOTEBOOK, as_version=4)
     assert kinds(fresh) == kinds(stored)
     assert sum("image/png" in kind for cell in kinds(stored) for kind in cell) == 3
