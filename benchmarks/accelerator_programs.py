@@ -31,9 +31,9 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 from peer_models import CLASSES, SIZE  # noqa: E402
+from pipeline.config import DataConfig, ModelConfig, OptimConfig, PretrainConfig  # noqa: E402
 
 from groundwork.errors import UserError  # noqa: E402 - found through the path set above
-from pipeline.config import DataConfig, ModelConfig, OptimConfig, PretrainConfig  # noqa: E402
 from pipeline.readiness.compilers.compile_step import Compiled, compile_program  # noqa: E402
 from pipeline.readiness.compilers.targets import Target, find_target  # noqa: E402
 

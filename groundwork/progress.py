@@ -20,6 +20,7 @@ class Progress:
     def __init__(self, label: str, total: int, done: int = 0, stream: TextIO | None = None):
         """Start at `done` of `total`; `stream` is standard error unless given."""
         self._stream = stream or sys.stderr
+        self._total = total
         self._terminal = self._stream.isatty()
         self._shown = -float("inf")
         self._pending = False
@@ -40,7 +41,7 @@ class Progress:
         self._bar.set_postfix_str(detail, refresh=False)
         self._bar.update(done - self._bar.n)
         self._pending = True
-        if done >= self._bar.total or time.monotonic() - self._shown >= LOG_SECONDS:
+        if done >= self._total or time.monotonic() - self._shown >= LOG_SECONDS:
             self._log()
 
     def restart(self, done: int) -> None:
@@ -54,7 +55,7 @@ class Progress:
         if finished <= 0:
             return None
         elapsed = float(self._bar.format_dict["elapsed"])
-        return elapsed / finished * (self._bar.total - done)
+        return elapsed / finished * (self._total - done)
 
     def note(self, text: str) -> None:
         """Print `text` as a line of its own."""

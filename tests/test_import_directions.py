@@ -77,8 +77,10 @@ FOLDERS = {
     "pipeline/evaluation/transfer": "data/dataset devices evaluation/features "
     "evaluation/fine_tuning evaluation/protocols evaluation/reports evaluation/tasks "
     "evaluation/tasks/vtab named_models serving",
-    "pipeline/readiness": "data data/batches data/dataset devices process recipe "
-    "training/objectives training/optimizers training/state",
+    "pipeline/readiness/compilers": "data/batches process recipe training/loop "
+    "training/objectives training/state training/step",
+    "pipeline/readiness": "readiness/compilers data data/batches data/dataset devices process "
+    "recipe training/objectives training/optimizers training/state",
     "pipeline/run": "data/batches data/dataset data/images devices evaluation/tasks "
     "evaluation/transfer process readiness recipe serving training/loop training/objectives "
     "training/state training/step workdir",

@@ -47,9 +47,10 @@ class PatchEmbedding(keras.layers.Layer):
         rows, columns = patch_grid(images.shape[1:3], self.patch_size)
         patch, channels = self.patch_size, images.shape[-1]
         # One matrix product over flattened patches: measured faster than a strided convolution.
-        x = ops.reshape(images, (-1, rows, patch, columns, patch, channels))
+        # The channels share an axis with a patch's columns: alone, a TPU pads them to 128.
+        x = ops.reshape(images, (-1, rows, patch, columns, patch * channels))
         x = ops.reshape(
-            ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, rows, columns, patch * patch * channels)
+            ops.transpose(x, (0, 1, 3, 2, 4)), (-1, rows, columns, patch * patch * channels)
         )
         kernel = ops.reshape(self.kernel, (-1, self.width))
         x = ops.matmul(x, kernel)

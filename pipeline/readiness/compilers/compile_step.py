@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from groundwork.errors import JobError, UserError, one_line
-from pipeline.child_process import end_with_parent
+from pipeline.process.child_process import end_with_parent
 from pipeline.readiness.compilers import compile_child
 from pipeline.readiness.compilers.compile_child import VERSIONS, Answer, Request
 from pipeline.readiness.compilers.refusal import is_about_memory, refusal

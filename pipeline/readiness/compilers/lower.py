@@ -13,21 +13,21 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 from tensorflow.compiler.xla.service import hlo_pb2
 
-from pipeline.config import PretrainConfig
+from pipeline.data.batches.distributed_batches import check_divisible
 from pipeline.readiness.compilers.program import PARTS, Program
 from pipeline.readiness.compilers.replicas import CompiledReplicas
-from pipeline.training.compute_meter import training_flops
-from pipeline.training.inputs import check_divisible
-from pipeline.training.objectives import build_objective_model
-from pipeline.training.train_state import TrainState
-from pipeline.training.train_step import Metrics, make_replica_step
+from pipeline.recipe.run_config import PretrainConfig
+from pipeline.training.loop.compute_meter import training_flops
+from pipeline.training.objectives.objective import build_objective_model
+from pipeline.training.state.train_state import TrainState
+from pipeline.training.step.train_step import Metrics, make_replica_step
 
 UNKNOWN_STEPS = 100_000
 
 
 def check_batch(config: PretrainConfig, replicas: int) -> None:
     """Raise a UserError where the replicas cannot share the global batch."""
-    check_divisible(config, replicas)
+    check_divisible(config, replicas, mixes_images=config.data.mixes_images)
 
 
 def lower_step(
@@ -52,7 +52,14 @@ def lower_step(
     """
     strategy = CompiledReplicas(replicas)
     with strategy.scope():
-        model = build_objective_model(config, num_classes, policy)
+        model = build_objective_model(
+            config,
+            config.model,
+            config.data.height_width,
+            num_classes,
+            seed=config.seed,
+            policy=policy,
+        )
         state = TrainState(
             model,
             config.optim,

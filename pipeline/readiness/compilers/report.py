@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from groundwork.errors import UserError
-from pipeline.config import PretrainConfig
 from pipeline.readiness.compilers.bounds import (
     Bounds,
     ChipMemory,
@@ -21,6 +20,7 @@ from pipeline.readiness.compilers.compile_step import (
 )
 from pipeline.readiness.compilers.program import Program
 from pipeline.readiness.compilers.targets import Target
+from pipeline.recipe.run_config import PretrainConfig
 
 
 @dataclass(frozen=True)

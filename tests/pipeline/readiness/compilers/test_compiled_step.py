@@ -11,14 +11,14 @@ from dataclasses import replace
 import pytest
 
 from groundwork.errors import JobError, UserError
-from pipeline.model import build_model
-from pipeline.readiness.compilers import __main__ as command
+from pipeline import preflight as command
 from pipeline.readiness.compilers import compile_child, compile_step
 from pipeline.readiness.compilers.compile_step import Refused, TooLarge, compile_program
 from pipeline.readiness.compilers.lower import lower_step
 from pipeline.readiness.compilers.report import accumulation_that_fits, policy_of, report_step
 from pipeline.readiness.compilers.targets import find_target
-from pipeline.training.train_state import TrainState
+from pipeline.training.model.build_model import build_model
+from pipeline.training.state.train_state import TrainState
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -55,7 +55,8 @@ def size(variables):
 def test_arguments_are_weights_and_optimizer_to_the_byte(config, change):
     config = change(config, ema_decay=0.9, optim__moment_dtype="bfloat16")
     report = report_step(config, target_of("h100"), num_classes=3)
-    state = TrainState(build_model(config, 3), config.optim, seed=0, ema_decay=0.9)
+    model = build_model(config.model, config.data.height_width, 3, seed=0)
+    state = TrainState(model, config.optim, seed=0, ema_decay=0.9)
     parts = report.program.part_bytes
     assert parts["weights"] == size(state.variables)
     assert parts["optimizer"] == size(s for table in state.optimizer.slots for s in table.values())
@@ -174,7 +175,6 @@ def test_the_command_prints_the_table(config, capsys):
     target_of("v5e")
     arguments = {
         "compile": "v5e",
-        "classes": "3",
         "data.source": config.data.source,
         "data.image_size": "16",
         "workdir": config.workdir,
