@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from docutils import nodes
+from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -21,11 +24,15 @@ class CommandOptions(SphinxDirective):
     """Name, type, default and meaning of each option, as a definition list."""
 
     required_arguments = 1
+    option_spec: ClassVar[dict[str, Callable[[str], Any]]] = {"added": directives.flag}
 
     def run(self) -> list[nodes.Node]:
         """Make the description and the list."""
         config = config_class(self.arguments[0])
         options = [option for option in options_of(config) if not option.group]
+        if "added" in self.options:
+            added = inspect.get_annotations(config)
+            options = [option for option in options if option.name in added]
         described = paragraph(" ".join((inspect.getdoc(config) or "").split()))
         return [described, nodes.definition_list("", *map(entry, options))]
 
