@@ -75,7 +75,11 @@ class FeatureModel(ModelHandler):
         signature = model.signatures[_SIGNATURE]
         ((name, _),) = signature.structured_input_signature[1].items()
         outputs = signature(**{name: tf.constant([element.image for element in batch])})
+        valid = outputs.pop("valid", tf.ones([len(batch)], tf.bool)).numpy()
         (vectors,) = outputs.values()
+        for element, is_valid in zip(batch, valid, strict=True):
+            if not is_valid:
+                raise UserError(f"{self._folder} cannot decode the image {element.key}")
         for element, vector in zip(batch, vectors.numpy().astype(np.float32), strict=True):
             progress.add(done=1)
             yield Features(element.shard, element.number, element.key, element.labels, vector)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 import vit_keras
 
@@ -27,13 +29,25 @@ def weight_figures(model: Any) -> dict[str, Figure]:
 
 def distance_figure(distance: np.ndarray) -> Figure:
     """Mean attention distance `[blocks, heads]`, a point per head (Figure 7 right, Figure 11)."""
+    blocks, heads = distance.shape
     axes = _axes((6, 4))
-    for block, heads in enumerate(distance):
-        axes.scatter([block] * len(heads), heads, s=18, c=range(len(heads)), cmap="viridis")
+    for head in range(heads):
+        axes.plot(
+            range(1, blocks + 1),
+            distance[:, head],
+            "o",
+            markersize=4.5,
+            color=matplotlib.colormaps["viridis"](head / max(1, heads - 1)),
+            label=f"{head + 1}",
+            clip_on=False,  # a head that looks at its own patch alone stands on the axis
+        )
     axes.set_xlabel("block")
     axes.set_ylabel("mean attention distance, pixels")
-    axes.set_ylim(bottom=0)
-    return axes.figure
+    axes.set_xlim(0.5, blocks + 0.5)
+    axes.set_ylim(0, max(1e-6, 1.05 * float(distance.max())))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.legend(title="head", loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7, frameon=False)
+    return _figure(axes)
 
 
 def filters_figure(filters: np.ndarray) -> Figure:
@@ -43,7 +57,7 @@ def filters_figure(filters: np.ndarray) -> Figure:
     axes.imshow(_tiled(scaled, columns=7))
     axes.set_title("principal components of the patch embedding")
     axes.axis("off")
-    return axes.figure
+    return _figure(axes)
 
 
 def similarity_figure(similarity: np.ndarray) -> Figure:
@@ -56,7 +70,13 @@ def similarity_figure(similarity: np.ndarray) -> Figure:
     axes.set_title("similarity of position embeddings")
     axes.axis("off")
     axes.figure.colorbar(drawn, label="cosine similarity", shrink=0.7)
-    return axes.figure
+    return _figure(axes)
+
+
+def _figure(axes: Any) -> Figure:
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    return figure
 
 
 def _tiled(tiles: np.ndarray, columns: int) -> np.ndarray:

@@ -34,7 +34,7 @@ class Subject:
     @property
     def fingerprint(self) -> str:
         """Changes with the weights."""
-        return self.identity["fingerprint"]
+        return str(self.identity["fingerprint"])
 
 
 def open_subject(path: str) -> Subject:
