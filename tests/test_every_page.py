@@ -10,7 +10,7 @@ import pytest
 from browser import Browser
 
 TESTS = Path(__file__).parent
-sys.path[:0] = [str(TESTS / "groundwork"), str(TESTS / "beam_jobs")]
+sys.path[:0] = [str(TESTS / name) for name in ("groundwork", "beam_jobs", "pipeline")]
 
 
 def _example(folder: Path) -> Path:
@@ -46,7 +46,82 @@ def _run(main: Callable[[list[str]], None], dataset: Path, report: Path) -> None
     main(["--input", str(dataset), "--output", str(report), "--runner", "in_process"])
 
 
-MAKERS = {"example": _example, "dataset": _dataset, "duplicates": _duplicates}
+def _transfer(folder: Path) -> Path:
+    from dataset_folders import write_dataset_folder
+    from exported_models import export_tiny_vit
+    from transfer_tasks import config, stripes
+
+    from pipeline.evaluation.transfer.transfer_evaluation import run_transfer
+
+    export_tiny_vit(folder / "model")
+    splits = {"train": stripes(60, 1), "test": stripes(40, 2)}
+    names = (
+        "$\\frac{1$",
+        "<script>alert(1)</script>",
+        "a name that is longer than any column " * 3,
+    )
+    write_dataset_folder(folder / "stripes", splits, names)
+    run_transfer(config(folder, folder / "report", protocols=["knn", "few_shot"]))
+    return folder / "report" / "report.html"
+
+
+def _comparison(folder: Path) -> Path:
+    import numpy as np
+    from transfer_results import write_report
+
+    from pipeline import compare
+
+    labels = np.arange(40) % 4
+    reports = [
+        write_report(
+            folder / f"a-rather-long-name-of-a-report-{rank}", labels, (labels + wrong)[None]
+        )
+        for rank, wrong in enumerate((labels[None] > 0, labels[None] > 2))
+    ]
+    compare.main([*reports, "--output", str(folder / "comparison.html")])
+    return folder / "comparison.html"
+
+
+def _study(folder: Path) -> Path:
+    from pipeline.study.report import write_report
+    from pipeline.study.results import DownstreamScore, MemberResult
+    from pipeline.study.study_config import Assumptions, Downstream, Member, StudyConfig
+
+    names = [(f"{family}-{size}", family) for family in ("ViT", "ResNet") for size in "SBL"]
+    members = [Member(name, family) for name, family in names]
+    results = [
+        MemberResult(name, family, 10**size, 100, 10**4, 10.0**size, 2.0 * size, {
+            data: DownstreamScore(0.05 * size, 0.01) for data in ("clothes", "shapes")
+        })
+        for size, (name, family) in enumerate(names, 9)
+    ]  # fmt: skip
+    data = [Downstream("clothes", {}), Downstream("shapes", {})]
+    assumed = Assumptions(10, 100, "TPUv3 core", 61.5, 0.5)
+    config = StudyConfig(str(folder), {}, members, data, assumed)
+    write_report(config, results, {"flowers": "tfds build flowers"})
+    return folder / "study.html"
+
+
+def _vtab(folder: Path) -> Path:
+    from groundwork import pages
+    from pipeline.evaluation.tasks.vtab.vtab_tasks import TASKS
+    from pipeline.evaluation.transfer.vtab_suite import SuiteResult, group_means, suite_page
+
+    scores = {task.name: {"knn 20": 0.5, "few_shot 25": 0.6} for task in TASKS[:9]}
+    summary = SuiteResult(scores, group_means(scores), False, {"dmlab": "is not there"})
+    pages.write(suite_page("model", summary, ["tfds build dmlab"]), str(folder / "report.html"))
+    return folder / "report.html"
+
+
+MAKERS = {
+    "example": _example,
+    "dataset": _dataset,
+    "duplicates": _duplicates,
+    "transfer": _transfer,
+    "comparison": _comparison,
+    "study": _study,
+    "vtab": _vtab,
+}
 
 
 @pytest.fixture(scope="module", params=MAKERS)

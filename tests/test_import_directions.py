@@ -70,10 +70,10 @@ FOLDERS = {
     "serving",
     "pipeline/evaluation/protocols": "evaluation/features",
     "pipeline/evaluation/fine_tuning": "data data/batches data/dataset data/images devices "
-    "evaluation/protocols evaluation/tasks named_models training/optimizers "
+    "evaluation/protocols evaluation/tasks named_models serving training/optimizers "
     "training/state training/step",
-    "pipeline/evaluation/reports": "data/batches data/dataset evaluation/protocols "
-    "evaluation/tasks figures named_models serving",
+    "pipeline/evaluation/reports": "data/batches data/dataset data/images evaluation/protocols "
+    "evaluation/tasks figures serving",
     "pipeline/evaluation/transfer": "data/dataset devices evaluation/features "
     "evaluation/fine_tuning evaluation/protocols evaluation/reports evaluation/tasks "
     "evaluation/tasks/vtab named_models serving",

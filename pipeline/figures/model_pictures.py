@@ -2,84 +2,74 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import matplotlib
+import keras
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 import vit_keras
+
+Floats = NDArray[np.floating]
 
 FILTERS = 28  # as in the paper's Figure 7
 
 
-def weight_figures(model: Any) -> dict[str, Figure]:
+def weight_figures(model: keras.Model) -> dict[str, Figure]:
     """Every picture of `model`'s weights that it allows, by name; none of another than a ViT."""
     figures: dict[str, Figure] = {}
     if not isinstance(model, vit_keras.VisionTransformer):
         return figures
     filters = vit_keras.embedding_filters(model, FILTERS)
-    if filters.shape[-1] == 3:  # a hybrid's filters lie over a feature map, which has no colours
+    if filters.shape[-1] == 3:  # a hybrid's filters lie over a feature map, which has no colors
         figures["embedding_filters"] = filters_figure(filters)
     if model.positions and model.position_embedding != "relative":
         figures["position_similarity"] = similarity_figure(vit_keras.position_similarity(model))
     return figures
 
 
-def distance_figure(distance: np.ndarray) -> Figure:
+def distance_figure(distance: Floats) -> Figure:
     """Mean attention distance `[blocks, heads]`, a point per head (Figure 7 right, Figure 11)."""
+    figure, axes = _figure((6, 4))
     blocks, heads = distance.shape
-    axes = _axes((6, 4))
-    for head in range(heads):
-        axes.plot(
-            range(1, blocks + 1),
-            distance[:, head],
-            "o",
-            markersize=4.5,
-            color=matplotlib.colormaps["viridis"](head / max(1, heads - 1)),
-            label=f"{head + 1}",
-            clip_on=False,  # a head that looks at its own patch alone stands on the axis
-        )
+    places = np.repeat(np.arange(blocks), heads)
+    axes.scatter(places, distance.ravel(), s=18, alpha=0.6, clip_on=False, label="one head")
+    axes.plot(distance.mean(axis=1), color="0.4", linewidth=1, label="mean of the heads")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlim(-0.5, blocks - 0.5)
     axes.set_xlabel("block")
     axes.set_ylabel("mean attention distance, pixels")
-    axes.set_xlim(0.5, blocks + 0.5)
-    axes.set_ylim(0, max(1e-6, 1.05 * float(distance.max())))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.legend(title="head", loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7, frameon=False)
-    return _figure(axes)
+    axes.set_ylim(0, max(1e-6, 1.08 * float(distance.max())))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
 
 
-def filters_figure(filters: np.ndarray) -> Figure:
-    """Principal components `[count, h, w, 3]` as colour patches (Figure 7 left)."""
+def filters_figure(filters: Floats) -> Figure:
+    """Principal components `[count, h, w, 3]` as color patches (Figure 7 left)."""
     scaled = filters / (2 * abs(filters).max(axis=(1, 2, 3), keepdims=True)) + 0.5
-    axes = _axes((7, 4))
+    figure, axes = _figure((7, 4))
     axes.imshow(_tiled(scaled, columns=7))
     axes.set_title("principal components of the patch embedding")
     axes.axis("off")
-    return _figure(axes)
+    return figure
 
 
-def similarity_figure(similarity: np.ndarray) -> Figure:
+def similarity_figure(similarity: Floats) -> Figure:
     """`[rows, columns, rows, columns]`: for each patch, the map of its similarity with all others
-    (Figure 7 centre)."""
+    (Figure 7 center)."""
     rows, columns = similarity.shape[:2]
-    axes = _axes((7, 7 * rows / columns))
+    figure, axes = _figure((7, 7 * rows / columns))
     tiles = similarity.reshape(rows * columns, rows, columns)
     drawn = axes.imshow(_tiled(tiles, columns), vmin=-1, vmax=1)
     axes.set_title("similarity of position embeddings")
     axes.axis("off")
-    axes.figure.colorbar(drawn, label="cosine similarity", shrink=0.7)
-    return _figure(axes)
-
-
-def _figure(axes: Any) -> Figure:
-    figure = axes.figure
-    assert isinstance(figure, Figure)
+    figure.colorbar(drawn, label="cosine similarity", shrink=0.7)
     return figure
 
 
-def _tiled(tiles: np.ndarray, columns: int) -> np.ndarray:
+def _tiled(tiles: Floats, columns: int) -> Floats:
     """Tiles `[count, h, w, ...]` in rows of `columns`, a blank line between them."""
     count, height, width = tiles.shape[:3]
     lines = -(-count // columns)
@@ -91,5 +81,6 @@ def _tiled(tiles: np.ndarray, columns: int) -> np.ndarray:
     return canvas
 
 
-def _axes(size: tuple[float, float]) -> Any:
-    return Figure(figsize=size, layout="constrained").subplots()
+def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.add_subplot()

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from pipeline.figures.rendering import save
+from pipeline.figures.rendering import fitting, save
 
 READABLE_CLASSES = 60
+NAME_LENGTH = 24
+"""Characters of a class name beside a confusion matrix: longer ones would take its place."""
 
 
-def plot_few_shot(scores: dict[str, dict[str, Any]], path: Path, title: str) -> None:
+class MeanAndDeviation(Protocol):
+    """An accuracy over seeds, from 0 to 1."""
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds."""
+
+    @property
+    def std(self) -> float:
+        """Deviation over the seeds."""
+
+
+def plot_few_shot(scores: Mapping[str, Mapping[str, MeanAndDeviation]], path: Path) -> None:
     """Accuracy by images per class, with the deviation over seeds, to a PNG file.
 
     `scores` are by the name of the learner, as the legend shows it, and the number of shots.
@@ -23,26 +38,25 @@ def plot_few_shot(scores: dict[str, dict[str, Any]], path: Path, title: str) -> 
     axes = figure.subplots()
     for name, by_shots in scores.items():
         shots = [int(k) for k in by_shots]
-        mean = np.array([score["mean"] for score in by_shots.values()]) * 100
-        std = np.array([score["std"] for score in by_shots.values()]) * 100
+        mean = np.array([score.mean for score in by_shots.values()]) * 100
+        std = np.array([score.std for score in by_shots.values()]) * 100
         axes.errorbar(shots, mean, yerr=std, marker="o", capsize=3, label=name)
     axes.set_xscale("log")
     axes.set_xticks(shots, [str(k) for k in shots])
     axes.minorticks_off()
     axes.set_xlabel("images per class")
     axes.set_ylabel("test accuracy, %")
-    axes.set_title(title)
     axes.grid(alpha=0.3)
     axes.legend()
     save(figure, path)
 
 
-def plot_confusion(confusion: np.ndarray, names: list[str], path: Path) -> None:
+def plot_confusion(confusion: NDArray[Any], names: list[str], path: Path) -> None:
     """`confusion_figure`, to a PNG file."""
     save(confusion_figure(confusion, names), path)
 
 
-def confusion_figure(confusion: np.ndarray, names: Sequence[str]) -> Figure:
+def confusion_figure(confusion: NDArray[Any], names: Sequence[str]) -> Figure:
     """Confusion matrix in shares of each row.
 
     Args:
@@ -52,12 +66,13 @@ def confusion_figure(confusion: np.ndarray, names: Sequence[str]) -> Figure:
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     readable = len(names) <= READABLE_CLASSES
     side = 3 + 0.22 * len(names) if readable else 7
-    figure = Figure(figsize=(side, side), layout="constrained")
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
     drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if readable:
-        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
-        axes.set_yticks(range(len(names)), names, fontsize=8)
+        shown = [fitting(name, NAME_LENGTH) for name in names]
+        axes.set_xticks(range(len(names)), shown, rotation=90, fontsize=8)
+        axes.set_yticks(range(len(names)), shown, fontsize=8)
     axes.set_xlabel("predicted")
     axes.set_ylabel("label")
     figure.colorbar(drawn, shrink=0.6, label="share of the label's images")
@@ -65,9 +80,9 @@ def confusion_figure(confusion: np.ndarray, names: Sequence[str]) -> Figure:
 
 
 def plot_calibration(
-    confidence: np.ndarray,
-    accuracy: np.ndarray,
-    share: np.ndarray,
+    confidence: NDArray[Any],
+    accuracy: NDArray[Any],
+    share: NDArray[Any],
     expected_error: float,
     path: Path,
 ) -> None:

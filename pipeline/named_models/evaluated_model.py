@@ -18,7 +18,7 @@ WEIGHT_FILES = (".keras", ".npz", ".safetensors")
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedModel:
     """A model and what identifies it."""
 
     name: str
@@ -37,7 +37,7 @@ class Subject:
         return str(self.identity["fingerprint"])
 
 
-def open_subject(path: str) -> Subject:
+def open_evaluated_model(path: str) -> EvaluatedModel:
     """Open an export folder, a workdir, or a file of weights.
 
     Raises:
@@ -57,10 +57,12 @@ def open_subject(path: str) -> Subject:
         "preprocess": description.preprocess,
         "origin": description.origin,
     }
-    return Subject(path, identity, export, lambda *changes: _adapt(export.keras_model(), *changes))
+    return EvaluatedModel(
+        path, identity, export, lambda *changes: _adapt(export.keras_model(), *changes)
+    )
 
 
-def _from_workdir(path: str) -> Subject:
+def _from_workdir(path: str) -> EvaluatedModel:
     from pipeline.workdir.trained_model import load_trained_model
 
     trained = load_trained_model(path)
@@ -74,10 +76,10 @@ def _from_workdir(path: str) -> Subject:
         "image_size": list(trained.model.image_size),
         "origin": {"workdir": path, "step": trained.step},
     }
-    return Subject(path, identity, None, lambda *changes: _adapt(trained.model, *changes))
+    return EvaluatedModel(path, identity, None, lambda *changes: _adapt(trained.model, *changes))
 
 
-def _from_file(path: str) -> Subject:
+def _from_file(path: str) -> EvaluatedModel:
     if not Path(path).is_file():
         raise UserError(f"model file {path} does not exist")
     with Path(path).open("rb") as file:
@@ -103,7 +105,7 @@ def _from_file(path: str) -> Subject:
         except (ValueError, OSError) as error:
             raise UserError(f"model {path}: {one_line(error)}") from error
 
-    return Subject(path, identity, None, load)
+    return EvaluatedModel(path, identity, None, load)
 
 
 def _adapt(model: keras.Model, size: tuple[int, int], classes: int, policy: str) -> keras.Model:

@@ -16,7 +16,7 @@ FLOAT32_BYTES = 4
 EXPORTED_COPIES = 2
 """The SavedModel and the `.keras` file."""
 SAM_PASSES = 2
-"""Gradients that a step of sharpness-aware minimisation computes."""
+"""Gradients that a step of sharpness-aware minimization computes."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def training_cost(recipe: PretrainConfig, num_classes: int, images: int) -> Trai
 
 
 def planned_steps(recipe: PretrainConfig, train_images: int) -> int:
-    """Optimiser steps of a recipe on a split of so many images."""
+    """Optimizer steps of a recipe on a split of so many images."""
     if recipe.steps is not None:
         return recipe.steps
     assert recipe.epochs is not None  # check_run_config

@@ -9,18 +9,21 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from groundwork import command_line, storage
 from groundwork.errors import UserError
 from groundwork.recipes import merge
+from pipeline.evaluation.reports.transfer_result import read_result
 from pipeline.evaluation.transfer.check_transfer_config import check_transfer_config
 from pipeline.evaluation.transfer.transfer_config import TransferConfig
 from pipeline.recipe.check_run_config import check_run_config
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.study.study_config import Downstream, Member, StudyConfig
+
+Config = TypeVar("Config")
 
 WITHOUT_EFFECT = ("workdir", "checkpoint", "log", "strategy", "tpu", "eval_batch_size")
 """Fields of a recipe that may change without another model coming out."""
@@ -44,7 +47,8 @@ class MemberFolder:
     @property
     def training_data(self) -> dict[str, Any]:
         """What it was trained on, as `mark_trained` was told."""
-        return json.loads(self._trained.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(self._trained.read_text(encoding="utf-8"))
+        return found
 
     def mark_trained(self, training_data: dict[str, Any]) -> None:
         """Note that the training is finished."""
@@ -59,8 +63,12 @@ class MemberFolder:
         return self.path / "transfer" / f"{dataset.name}.yaml"
 
     def is_evaluated(self, dataset: Downstream) -> bool:
-        """Whether the transfer report on `dataset` is finished."""
-        return (self.report(dataset) / "result.json").exists()
+        """Whether the transfer report on `dataset` is finished, and of this version."""
+        try:
+            read_result(str(self.report(dataset)))
+        except UserError:
+            return False
+        return True
 
     def remove(self) -> None:
         """Delete all of it."""
@@ -136,7 +144,7 @@ def check_recipe_kept(folder: MemberFolder, recipe: PretrainConfig) -> None:
         )
 
 
-def _parse(config_class: type, options: dict[str, Any]) -> Any:
+def _parse(config_class: type[Config], options: dict[str, Any]) -> Config:
     """`options`, checked and completed as those of a command are."""
     return command_line.parse(
         config_class, ["--config", yaml.safe_dump(options)], prog="the recipe"

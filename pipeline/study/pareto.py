@@ -44,6 +44,19 @@ class Ratio:
     make the ranges part."""
 
 
+@dataclass(frozen=True)
+class FamilyRatio:
+    """Compute of a family over that of the reference, in one unit."""
+
+    family: str
+    reference: str
+    unit: str
+    """flops or device_hours."""
+    ratio: Ratio | None
+    why_none: str | None = None
+    """Why there is no ratio."""
+
+
 def pareto_front(points: Sequence[Point]) -> list[Point]:
     """The points that no cheaper or equally cheap one matches in accuracy, by compute."""
     front: list[Point] = []

@@ -6,14 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from groundwork import storage
-from pipeline.evaluation.reports import html_page
+from groundwork import pages, storage
 from pipeline.evaluation.reports.score_table import markdown
 from pipeline.figures.study_figure import Marked, draw_figure
-from pipeline.study.pareto import Point, Ratio, compute_ratio, pareto_front
+from pipeline.study.pareto import FamilyRatio, Point, Ratio, compute_ratio, pareto_front
 from pipeline.study.results import (
+    UNITS,
     DownstreamScore,
     MemberResult,
     common_downstream,
@@ -21,13 +20,13 @@ from pipeline.study.results import (
     points,
 )
 from pipeline.study.study_config import StudyConfig
+from pipeline.study.study_page import study_page
 
 TITLE = "Transfer accuracy against pre-training compute"
 AXES = {
     "flops": "pre-training compute, FLOPs",
     "device_hours": "pre-training, measured device-hours",
 }
-UNITS = {"flops": "FLOPs", "device_hours": "device-hours"}
 CAPTION = (
     "Lines join the members of a family that no cheaper one of it matches. Bars: one standard "
     "error, of the draw of the test images and of the few shots; every member was trained once, so "
@@ -52,19 +51,21 @@ def write_report(
     names = common_downstream(results)
     tables = {"Members": _member_rows(results, names)}
     notes = _notes(config, results, names, absent)
-    ratios: list[dict[str, Any]] = []
+    ratios: list[FamilyRatio] = []
     if names:
         label = f"{config.score} accuracy, mean over {', '.join(names)}, %"
         draw_figure(_panels(results, names), TITLE, label, output / "figure.png")
-        ratios, rows = _ratios(results, names)
-        if len(rows) > 1:
-            tables["Compute at equal accuracy"] = rows
+        ratios = _ratios(results, names)
+        if ratios:
+            tables["Compute at equal accuracy"] = _ratio_rows(ratios)
     text = "\n".join(f"{title}\n\n{markdown(rows)}" for title, rows in tables.items())
     text += "".join(f"\n{note}\n" for note in notes)
     storage.write_text(
         str(output / "table.md"), f"# {TITLE}\n\n{text}" + "\n![figure](figure.png)\n" * bool(names)
     )
-    _write_page(output, tables, notes, bool(names))
+    figure = (output / "figure.png").read_bytes() if names else None
+    page = study_page(config, results, names, ratios, notes, figure)
+    pages.write(page, str(output / "study.html"))
     stored = {
         "score": config.score,
         "downstream": names,
@@ -74,7 +75,7 @@ def write_report(
             for result in results
         ],
         "unfinished": _unfinished(config, results),
-        "ratios": ratios,
+        "ratios": [asdict(one) for one in ratios],
         "config": asdict(config),
     }
     storage.write_text(
@@ -132,26 +133,29 @@ def _member_rows(results: Sequence[MemberResult], names: Sequence[str]) -> list[
     return rows
 
 
-def _ratios(
-    results: Sequence[MemberResult], names: Sequence[str]
-) -> tuple[list[dict[str, Any]], list[list[str]]]:
-    """Each other family against the first, for results.json and as a table."""
-    stored: list[dict[str, Any]] = []
+def _ratios(results: Sequence[MemberResult], names: Sequence[str]) -> list[FamilyRatio]:
+    """Each other family against the first, in each unit of compute."""
+    ratios = []
+    for unit in UNITS:
+        (reference, ours), *others = points(results, names, unit).items()
+        for family, theirs in others:
+            ratio = compute_ratio(theirs, ours)
+            ratios.append(
+                FamilyRatio(
+                    family, reference, unit, ratio, None if ratio else _no_overlap(theirs, ours)
+                )
+            )
+    return ratios
+
+
+def _ratio_rows(ratios: Sequence[FamilyRatio]) -> list[list[str]]:
     rows = [
         ["compute, to that of", "in", "at accuracies, %", "ratio", "95 % interval", "from – to"]
     ]
-    for unit, unit_name in UNITS.items():
-        by_family = points(results, names, unit)
-        (reference, ours), *others = by_family.items()
-        for family, theirs in others:
-            ratio = compute_ratio(theirs, ours)
-            cells = _ratio_cells(ratio) if ratio else [_no_overlap(theirs, ours), "–", "–", "–"]
-            rows.append([f"{family} / {reference}", unit_name, *cells])
-            stored.append(
-                {"family": family, "reference": reference, "unit": unit}
-                | ({"ratio": asdict(ratio)} if ratio else {"ratio": None})
-            )
-    return stored, rows
+    for one in ratios:
+        cells = _ratio_cells(one.ratio) if one.ratio else [one.why_none or "–", "–", "–", "–"]
+        rows.append([f"{one.family} / {one.reference}", UNITS[one.unit], *cells])
+    return rows
 
 
 def _no_overlap(family: Sequence[Point], reference: Sequence[Point]) -> str:
@@ -196,16 +200,6 @@ def _notes(
 def _unfinished(config: StudyConfig, results: Sequence[MemberResult]) -> list[str]:
     finished = {result.name for result in results}
     return [member.name for member in config.members if member.name not in finished]
-
-
-def _write_page(
-    output: Path, tables: dict[str, list[list[str]]], notes: Sequence[str], figure: bool
-) -> None:
-    body = [html_page.picture(output / "figure.png", TITLE)] if figure else []
-    for title, rows in tables.items():
-        body += [html_page.heading(title), html_page.table(rows)]
-    body += [html_page.paragraph(note) for note in notes]
-    storage.write_text(str(output / "study.html"), html_page.page(TITLE, body))
 
 
 def _percent(score: DownstreamScore | None) -> str:

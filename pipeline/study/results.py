@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from groundwork.errors import UserError
-from pipeline.evaluation.reports.score_table import HEADINGS
+from pipeline.evaluation.reports.transfer_result import TransferResult, read_result
 from pipeline.study.cost import training_cost
 from pipeline.study.member_folder import MemberFolder, pretrain_config
 from pipeline.study.pareto import Point
-from pipeline.study.study_config import Downstream, StudyConfig
+from pipeline.study.study_config import StudyConfig
 
 SECONDS_PER_HOUR = 3600.0
+UNITS = {"flops": "FLOPs", "device_hours": "device-hours"}
+"""Units of compute: fields of `MemberResult`, with their names."""
 
 
 @dataclass(frozen=True)
@@ -54,18 +56,17 @@ def read_results(config: StudyConfig) -> list[MemberResult]:
     results, fingerprints = [], {}
     for member in config.members:
         folder = MemberFolder(config, member)
-        scores = {
-            dataset.name: _read_score(folder, dataset, config.score)
+        reports = {
+            dataset.name: read_result(str(folder.report(dataset)))
             for dataset in config.downstream
             if folder.is_evaluated(dataset)
         }
+        scores = {name: _downstream_score(one, config.score) for name, one in reports.items()}
         if not folder.is_trained or not scores:
             continue
         trained = folder.training_data
         fingerprints[member.name] = {"pre-training": trained["fingerprint"]} | {
-            dataset.name: _test_fingerprint(folder, dataset)
-            for dataset in config.downstream
-            if dataset.name in scores
+            name: report.data.test.fingerprint for name, report in reports.items()
         }
         recipe = pretrain_config(config, member)
         steps, hours = read_training(folder.workdir / "metrics.jsonl")
@@ -136,27 +137,19 @@ def read_training(metrics: Path) -> tuple[int, float]:
     return step, seconds / SECONDS_PER_HOUR
 
 
-def _read_score(folder: MemberFolder, dataset: Downstream, score: str) -> DownstreamScore:
-    result = json.loads((folder.report(dataset) / "result.json").read_text(encoding="utf-8"))
+def _downstream_score(result: TransferResult, score: str) -> DownstreamScore:
     protocol, _, setting = score.partition("/")
-    by_setting = result.get(protocol, {}).get("model", {})
+    by_setting = result.protocols[protocol].model if protocol in result.protocols else {}
     if setting not in by_setting:
-        there = [
-            f"{name}/{key}" for name in HEADINGS if name in result for key in result[name]["model"]
-        ]
+        there = [f"{name}/{key}" for name, one in result.protocols.items() for key in one.model]
         raise UserError(
             f"score is {score}, and the transfer reports have {', '.join(there)}: choose one of "
             "these, or change transfer.protocols"
         )
     found = by_setting[setting]
-    mean, runs = found["mean"], len(found["accuracies"])
-    images = result["data"]["splits"]["test"]["num_examples"]
-    return DownstreamScore(mean, math.sqrt(mean * (1 - mean) / images + found["std"] ** 2 / runs))
-
-
-def _test_fingerprint(folder: MemberFolder, dataset: Downstream) -> str:
-    result = json.loads((folder.report(dataset) / "result.json").read_text(encoding="utf-8"))
-    return result["data"]["splits"]["test"]["fingerprint"]
+    images, runs = result.data.test.num_examples, len(found.accuracies)
+    sampling = found.mean * (1 - found.mean) / images
+    return DownstreamScore(found.mean, math.sqrt(sampling + found.std**2 / runs))
 
 
 def _check_same_data(fingerprints: dict[str, dict[str, str]]) -> None:

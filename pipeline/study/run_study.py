@@ -10,6 +10,8 @@ from groundwork import command_line, storage
 from groundwork.errors import UserError
 from pipeline.data.dataset.prepare_source import KILLED, prepare_source
 from pipeline.data.dataset.source import open_source
+from pipeline.evaluation.reports.transfer_result import FILE_NAME
+from pipeline.evaluation.transfer.check_transfer_config import check_folder
 from pipeline.process.child_process import run_module
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.study.check_study_config import chosen_members
@@ -36,6 +38,7 @@ def run_study(config: StudyConfig) -> int:
         UserError: bad input; a member that was begun with another recipe.
     """
     members = chosen_members(config)
+    check_folder(Path(config.output), "output")
     for name in config.retrain:
         _retrain(config, name)
     recipes = {member.name: pretrain_config(config, member) for member in config.members}
@@ -128,7 +131,7 @@ def _evaluate(config: StudyConfig, folder: MemberFolder, dataset: Downstream) ->
         if yaml.safe_load(options.read_text(encoding="utf-8")) == yaml.safe_load(text):
             return True
         print(f"{folder.member.name}: the options of transfer have changed, evaluating again")
-        (Path(transfer.output) / "result.json").unlink()
+        (Path(transfer.output) / FILE_NAME).unlink()
     storage.write_text(str(options), text)
     return _succeeds("pipeline.transfer", options)
 

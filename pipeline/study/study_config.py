@@ -1,7 +1,7 @@
 """Typed configuration of a compute study. Imports nothing heavy, so that --help is quick.
 
-Recipes are plain `dict`: of `dict[str, Any]` jsonargparse would turn the text "true" into a bool.
-They are checked as the options of the commands that they are for.
+Recipes are plain `dict`, hence the ignored complaints: of `dict[str, Any]` jsonargparse would turn
+the text "true" into a bool. They are checked as the options of the commands that they are for.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Member:
     """Names its folder and its point in the figure; letters, digits, and any of . _ + - within."""
     family: str
     """The curve that it lies on, such as ViT, Hybrid or ResNet."""
-    recipe: dict = field(default_factory=dict)
+    recipe: dict = field(default_factory=dict)  # type: ignore[type-arg]
     """What its recipe has otherwise than `base`: any options of `python -m pipeline.pretrain`."""
 
 
@@ -27,7 +27,7 @@ class Downstream:
 
     name: str
     """Short, for tables."""
-    data: dict
+    data: dict  # type: ignore[type-arg]
     """`data` options of `python -m pipeline.transfer`: source, splits, keys."""
     prepare: str | None = None
     """Module and arguments of the job that makes `data.source` where it does not exist yet."""
@@ -62,7 +62,7 @@ class StudyConfig:
     output: str
     """Folder of the study: members/NAME of each member, results.json, table.md, figure.png,
     study.html. Local, or shared by all machines that take part."""
-    base: dict
+    base: dict  # type: ignore[type-arg]
     """Recipe that all members start from: options of `python -m pipeline.pretrain`, without
     workdir."""
     members: list[Member]
@@ -72,7 +72,7 @@ class StudyConfig:
     on without."""
     assumptions: Assumptions
     """What `plan` reckons with."""
-    transfer: dict = field(default_factory=dict)
+    transfer: dict = field(default_factory=dict)  # type: ignore[type-arg]
     """Options of `python -m pipeline.transfer`, but for model, data and output."""
     score: str = "few_shot/5"
     """Accuracy that the figure shows, as PROTOCOL/SETTING, the mean over the datasets: such as

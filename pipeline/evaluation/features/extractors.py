@@ -11,10 +11,12 @@ from typing import Protocol
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from pipeline.data.images.preprocess import EvalPreprocess
 from pipeline.serving.loading import Export
 
+Features = NDArray[np.float32]
 Compute = Callable[[tf.Tensor], tf.Tensor]
 
 RAW_PIXELS_SIDE = 32
@@ -28,7 +30,7 @@ class Extractor(Protocol):
     def fingerprint(self) -> str:
         """Tells extractors with other answers apart."""
 
-    def __call__(self, image_bytes: tf.Tensor) -> np.ndarray:
+    def __call__(self, image_bytes: tf.Tensor) -> Features:
         """Encoded images, string `[batch]`, to float32 `[batch, width]`."""
 
 
@@ -43,7 +45,7 @@ class SavedModelFeatures:
         """That of the SavedModel's files."""
         return self.export.description.fingerprint
 
-    def __call__(self, image_bytes: tf.Tensor) -> np.ndarray:
+    def __call__(self, image_bytes: tf.Tensor) -> Features:
         """Pre-logits."""
         return self.export.features(image_bytes)
 
@@ -72,9 +74,10 @@ class UntrainedFeatures:
     def _compute(self) -> Compute:
         return _compiled(self.export.preprocess, self._model.features)
 
-    def __call__(self, image_bytes: tf.Tensor) -> np.ndarray:
+    def __call__(self, image_bytes: tf.Tensor) -> Features:
         """Pre-logits."""
-        return self._compute(image_bytes).numpy()
+        features: Features = self._compute(image_bytes).numpy()
+        return features
 
 
 @dataclass(frozen=True)
@@ -99,19 +102,20 @@ class RawPixels:
     def _compute(self) -> Compute:
         return _compiled(EvalPreprocess(self.size), keras.layers.Flatten())
 
-    def __call__(self, image_bytes: tf.Tensor) -> np.ndarray:
+    def __call__(self, image_bytes: tf.Tensor) -> Features:
         """Pixels in [-1, 1]."""
-        return self._compute(image_bytes).numpy()
+        features: Features = self._compute(image_bytes).numpy()
+        return features
 
 
 def _compiled(preprocess: EvalPreprocess, features: Compute) -> Compute:
     image = tf.TensorSpec([*preprocess.image_size, 3], tf.float32)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def compute(image_bytes: tf.Tensor) -> tf.Tensor:
         images = tf.map_fn(
             preprocess, image_bytes, fn_output_signature=image, parallel_iterations=16
         )
         return features(images)
 
-    return compute
+    compiled: Compute = tf.function(compute, input_signature=[tf.TensorSpec([None], tf.string)])
+    return compiled

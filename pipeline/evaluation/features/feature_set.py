@@ -40,6 +40,12 @@ class TaskFeatures:
     """Of the part held out where there is no validation split."""
     extra_tests: Mapping[str, FeatureSet] = field(default_factory=dict)
     """By name."""
+    class_names: tuple[str, ...] = ()
+    """For messages; empty: classes are called by their numbers."""
+
+    def name_of(self, label: int) -> str:
+        """What a class is called."""
+        return self.class_names[label] if self.class_names else str(label)
 
     def selection(self) -> tuple[FeatureSet, FeatureSet]:
         """What to fit on and what to measure on while settings are chosen."""

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
+
+from groundwork.errors import UserError
+from pipeline.evaluation.protocols.checks import check_positive, check_seeds
+
+PAPER_RATES = (0.001, 0.003, 0.01, 0.03)
+HYPERRULE_RATE = 0.003
 
 
 @dataclass
 class FineTuneConfig:
     """Training of all weights with a new head."""
+
+    HEADING: ClassVar[str] = "Fine-tuning of all weights"
+    SETTING: ClassVar[str] = ""
 
     recipe: Literal["paper", "bit_hyperrule"] = "paper"
     """Settings of a run. paper: Table 4 of the ViT paper (SGD with momentum, cosine, clipping, one
@@ -48,3 +57,24 @@ class FineTuneConfig:
     float32 always."""
     export: bool = True
     """Write the fine-tuned model of the first seed to OUTPUT/model, an export folder."""
+
+    def rates(self) -> list[float]:
+        """The peak rates to try."""
+        if self.learning_rates is not None:
+            return self.learning_rates
+        return list(PAPER_RATES) if self.recipe == "paper" else [HYPERRULE_RATE]
+
+    def check(self) -> None:
+        """Raise a UserError where the options cannot be."""
+        check_positive("fine_tune.learning_rates", self.rates())
+        check_positive("fine_tune.batch_size", [self.batch_size])
+        check_positive("fine_tune.accumulate", [self.accumulate])
+        for name, value in (("steps", self.steps), ("image_size", self.image_size)):
+            if value is not None:
+                check_positive(f"fine_tune.{name}", [value])
+        if self.warmup_steps is not None and self.warmup_steps < 0:
+            raise UserError(f"fine_tune.warmup_steps is {self.warmup_steps}: give 0 or more")
+        check_seeds("fine_tune.seeds", self.seeds)
+        decay = self.polyak_decay
+        if decay is not None and not 0 < decay < 1:
+            raise UserError(f"fine_tune.polyak_decay is {decay}: give one between 0 and 1")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 import vit_keras
 from groundwork import storage
@@ -20,52 +22,73 @@ from pipeline.data.batches.eval_batches import eval_batches
 from pipeline.data.dataset.split import Split
 from pipeline.data.images.preprocess import EvalPreprocess, decode_rgb
 from pipeline.evaluation.fine_tuning.fine_tune_config import FineTuneConfig
-from pipeline.evaluation.fine_tuning.fine_tune_recipe import Recipe, learning_rates, make_recipe
+from pipeline.evaluation.fine_tuning.fine_tune_recipe import Recipe, make_recipe
 from pipeline.evaluation.fine_tuning.fine_tuner import FineTuner
-from pipeline.evaluation.protocols.frozen import Outcome
+from pipeline.evaluation.protocols.protocol import Outcome
 from pipeline.evaluation.protocols.scores import Hits, accuracy, count_hits, score
 from pipeline.evaluation.tasks.extra_tests import check_answers
 from pipeline.evaluation.tasks.task import Task, check_labels
-from pipeline.named_models.evaluated_model import Subject
+from pipeline.named_models.evaluated_model import EvaluatedModel
 
 FIRST_IMAGES = 16
+FORMAT = 2
+"""Changes when the meaning of a stored run does."""
 
 
 @dataclass(frozen=True)
 class FinalModel:
-    """The fine-tuned model of the first seed."""
+    """The fine-tuned model of the first seed, and how it came about."""
 
+    run: str
+    """Tells runs apart that give other weights."""
     model: keras.Model
     preprocess: EvalPreprocess
+    recipe: Recipe
+    rate: float
+    """Peak learning rate."""
+    dev_accuracies: Mapping[float, float]
+    """By rate that was tried; empty: there was nothing to choose."""
+    accuracy: float
+    """On the test split."""
+
+
+class Keeper(Protocol):
+    """Keeps the final model."""
+
+    def holds(self, run: str) -> bool:
+        """Whether what is kept now is the model of this run."""
+
+    def keep(self, final: FinalModel) -> None:
+        """Keep a model in place of what is kept now."""
 
 
 def run_fine_tuning(
-    subject: Subject,
+    evaluated: EvaluatedModel,
     task: Task,
     config: FineTuneConfig,
     strategy: tf.distribute.Strategy,
     folder: Path,
-    keep_model: Callable[[FinalModel], None] | None = None,
+    keeper: Keeper | None = None,
 ) -> Outcome:
     """Fine-tune and measure; runs that an earlier call finished are not repeated.
 
     Args:
-        subject: the pre-trained model.
+        evaluated: the pre-trained model.
         task: the downstream dataset.
         config: settings.
         strategy: to train and predict under.
         folder: keeps the predictions of each finished run.
-        keep_model: is given the final model of the first seed, unless that run is not repeated.
+        keeper: of the final model of the first seed; where it lost that, the run is repeated.
 
     Returns:
-        The score, and the test predictions and confidences of the first seed.
+        The score, and the test predictions of each seed.
 
     Raises:
         UserError: settings that do not fit the dataset or the model.
         TrainingDiverged: a final run's loss is not finite.
     """
     final_split = task.final_split()
-    rates = learning_rates(config)
+    rates = config.rates()
     smallest = min(
         [final_split, *(task.tuning_splits()[:1] if len(rates) > 1 else ())],
         key=lambda split: split.num_examples,
@@ -77,13 +100,13 @@ def run_fine_tuning(
         smallest_split=smallest.num_examples,
         replicas=strategy.num_replicas_in_sync,
     )
-    runs = _Runs(subject, recipe, len(task.class_names), config, strategy, folder)
+    runs = _Runs(evaluated, recipe, len(task.class_names), config, strategy, folder)
     rate, dev_accuracies = _choose_rate(runs, task, rates)
     results = []
     for seed in config.seeds:
-        keep = keep_model if seed == config.seeds[0] else None
+        kept = _Kept(keeper, dev_accuracies) if keeper and seed == config.seeds[0] else None
         results.append(
-            runs.run(final_split, task.test, rate, seed, "final", task.extra_tests, keep)
+            runs.run(final_split, task.test, rate, seed, "final", task.extra_tests, kept)
         )
     labels = results[0]["labels"]
     accuracies = [accuracy(result["predictions"], labels) for result in results]
@@ -96,9 +119,9 @@ def run_fine_tuning(
     }
     return Outcome(
         {config.recipe: score(accuracies, chosen, hits)},
-        results[0]["predictions"],
+        np.stack([result["predictions"] for result in results]),
         labels,
-        results[0]["confidences"],
+        results[0]["probabilities"],
     )
 
 
@@ -125,10 +148,18 @@ def _choose_rate(
 
 
 @dataclass(frozen=True)
+class _Kept:
+    """What keeps the model of a run, and what is to be told of its rate."""
+
+    keeper: Keeper
+    dev_accuracies: Mapping[float, float]
+
+
+@dataclass(frozen=True)
 class _Runs:
     """Runs of one recipe on one model, each stored when finished."""
 
-    subject: Subject
+    evaluated: EvaluatedModel
     recipe: Recipe
     num_classes: int
     config: FineTuneConfig
@@ -139,7 +170,7 @@ class _Runs:
     def tuner(self) -> FineTuner:
         """Made when the first run is not stored yet."""
         return FineTuner(
-            partial(self.subject.load, self.recipe.crop_size, self.num_classes),
+            partial(self.evaluated.load, self.recipe.crop_size, self.num_classes),
             self.recipe,
             self.config,
             self.strategy,
@@ -153,23 +184,32 @@ class _Runs:
         seed: int,
         label: str,
         extra_tests: Mapping[str, Split] | None = None,
-        keep_model: Callable[[FinalModel], None] | None = None,
-    ) -> dict[str, np.ndarray]:
-        """Fine-tune on `train`; predictions, confidences and labels on `test`, and `extra_hits`,
+        kept: _Kept | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Fine-tune on `train`; predictions, probabilities and labels on `test`, and `extra_hits`,
         int `[extra tests, 2]`, as `Hits`."""
         extra_tests = extra_tests or {}
-        path = self.folder / f"{self._key(train, (test, *extra_tests.values()), rate, seed)}.npz"
-        if path.exists():
+        key = self._key(train, (test, *extra_tests.values()), rate, seed)
+        path = self.folder / f"{key}.npz"
+        if path.exists() and (kept is None or kept.keeper.holds(key)):
             with np.load(path, allow_pickle=False) as arrays:
                 return dict(arrays)
         self.tuner.run(train, rate, seed, f"fine-tuning, {label}")
         result = self.tuner.predict(test)
         hits = [self._hits(name, split) for name, split in extra_tests.items()]
         result["extra_hits"] = np.array(hits, np.int64).reshape(-1, 2)
-        if keep_model is not None:
-            # A copy, in plain variables and in float32.
-            model = vit_keras.adapt_model(self.tuner.model, dtype="float32")
-            keep_model(FinalModel(model, EvalPreprocess(self.recipe.crop_size)))
+        if kept is not None:
+            final = FinalModel(
+                run=key,
+                # A copy, in plain variables and in float32.
+                model=vit_keras.adapt_model(self.tuner.model, dtype="float32"),
+                preprocess=EvalPreprocess(self.recipe.crop_size),
+                recipe=self.recipe,
+                rate=rate,
+                dev_accuracies=kept.dev_accuracies,
+                accuracy=accuracy(result["predictions"], result["labels"]),
+            )
+            kept.keeper.keep(final)
         with storage.create(str(path)) as file:
             np.savez_compressed(file, **result)  # type: ignore[arg-type]
         return result
@@ -182,7 +222,8 @@ class _Runs:
     def _key(self, train: Split, tests: Sequence[Split], rate: float, seed: int) -> str:
         config = self.config
         facts = [
-            self.subject.fingerprint,
+            FORMAT,
+            self.evaluated.fingerprint,
             train.fingerprint,
             [test.fingerprint for test in tests],
             asdict(self.recipe),

@@ -7,16 +7,17 @@ section 3.3, with the resolutions and schedules of google-research/big_transfer)
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import tensorflow as tf
 
 from groundwork.errors import UserError
 from pipeline.evaluation.fine_tuning.fine_tune_config import FineTuneConfig
 
-PAPER_RATES = (0.001, 0.003, 0.01, 0.03)
+Size = TypeVar("Size")
+
 PAPER_SIDE = 384
 PAPER_WARMUP = 500
-HYPERRULE_RATE = 0.003
 SMALL_DATASET, LARGE_DATASET = 20_000, 500_000
 SMALL_IMAGE_AREA = 96 * 96
 HYPERRULE_STEPS = {
@@ -57,13 +58,6 @@ class Recipe:
             done = (step - warmup) / max(1, self.steps - warmup)
             rate = peak * 0.5 * (1.0 + tf.cos(3.141592653589793 * tf.clip_by_value(done, 0.0, 1.0)))
         return rate * tf.minimum(1.0, step / max(1, warmup))
-
-
-def learning_rates(config: FineTuneConfig) -> list[float]:
-    """The peak rates to try."""
-    if config.learning_rates is not None:
-        return config.learning_rates
-    return list(PAPER_RATES) if config.recipe == "paper" else [HYPERRULE_RATE]
 
 
 def make_recipe(
@@ -164,7 +158,9 @@ def _hyperrule(config: FineTuneConfig, num_examples: int, image_area: int) -> Re
     )
 
 
-def _by_size(num_examples, small, medium, large_value, large: int = LARGE_DATASET):
+def _by_size(
+    num_examples: int, small: Size, medium: Size, large_value: Size, large: int = LARGE_DATASET
+) -> Size:
     if num_examples < SMALL_DATASET:
         return small
     return medium if num_examples < large else large_value

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from groundwork.errors import TrainingDiverged
 from groundwork.progress import Progress
@@ -106,8 +108,9 @@ class FineTuner:
         for variable, average in zip(state.variables, state.ema, strict=False):
             variable.assign(average)
 
-    def predict(self, split: Split) -> dict[str, np.ndarray]:
-        """Predictions and confidences, `[examples]`, and labels of every image, once each."""
+    def predict(self, split: Split) -> dict[str, NDArray[Any]]:
+        """Of every image, once each: the `probabilities` of the classes, float16 `[examples,
+        classes]`, the `predictions`, int64 `[examples]`, and the `labels`."""
         parts = []
         batches = distributed_eval_batches(
             self._strategy,
@@ -120,7 +123,7 @@ class FineTuner:
             answers = (*self._answer(images), labels)
             parts.append([self._joined(answer)[real] for answer in answers])
         joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
-        return dict(zip(("predictions", "confidences", "labels"), joined, strict=True))
+        return dict(zip(("predictions", "probabilities", "labels"), joined, strict=True))
 
     def _reset(self, peak_rate: float, seed: int) -> None:
         state = self._state
@@ -143,7 +146,7 @@ class FineTuner:
 
         return self._strategy.distribute_datasets_from_function(of_host)
 
-    def _joined(self, value: tf.Tensor) -> np.ndarray:
+    def _joined(self, value: tf.Tensor) -> NDArray[Any]:
         """A value of each replica as that of the global batch."""
         return np.concatenate(
             [part.numpy() for part in self._strategy.experimental_local_results(value)]
@@ -151,7 +154,8 @@ class FineTuner:
 
     def _predict(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         probabilities = tf.nn.softmax(tf.cast(self.model(images, training=False), tf.float32))
-        return tf.argmax(probabilities, axis=-1), tf.reduce_max(probabilities, axis=-1)
+        # Half precision to keep: an evaluation on ImageNet has fifty million of them.
+        return tf.argmax(probabilities, axis=-1), tf.cast(probabilities, tf.float16)
 
 
 def _step_config(recipe: Recipe, accumulate: int) -> StepConfig:

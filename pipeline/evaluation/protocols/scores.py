@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Hits(NamedTuple):
@@ -39,25 +40,23 @@ class Score:
     accuracies: list[float]
     """One per seed."""
     chosen: dict[str, float]
-    """Settings chosen on the validation part, or given."""
+    """Settings chosen on the validation part, or given, and what they reached there."""
     extra_tests: dict[str, ExtraScore] = field(default_factory=dict)
     """Of the same classifiers, by the name of the test set."""
 
-    def as_json(self) -> dict[str, Any]:
-        """For result.json; without extra tests there is no such field."""
-        return {name: value for name, value in asdict(self).items() if name != "extra_tests"} | (
-            {"extra_tests": {name: asdict(one) for name, one in self.extra_tests.items()}}
-            if self.extra_tests
-            else {}
-        )
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Score:
+        """What `dataclasses.asdict` has made of a score."""
+        extra = {name: ExtraScore(**one) for name, one in values["extra_tests"].items()}
+        return cls(**{**values, "extra_tests": extra})
 
 
-def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
+def accuracy(predictions: NDArray[np.integer], labels: NDArray[np.integer]) -> float:
     """Share of predictions that are right, from 0 to 1."""
     return float(np.mean(predictions == labels))
 
 
-def count_hits(predictions: np.ndarray, answers: np.ndarray) -> Hits:
+def count_hits(predictions: NDArray[np.integer], answers: NDArray[Any]) -> Hits:
     """Count right predictions where an image may have several right answers, or none.
 
     An image without a right answer does not count: "Are we done with ImageNet?" (arXiv 2006.07159)

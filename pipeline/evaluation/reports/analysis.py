@@ -2,65 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.reports.transfer_result import ClassResult
 
 CALIBRATION_BINS = 15
 
+Labels = NDArray[np.integer]
+Floats = NDArray[np.floating]
 
-def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
+
+def confusion_matrix(labels: Labels, predictions: Labels, num_classes: int) -> Labels:
     """Counts, int `[classes, classes]`: rows are labels, columns predictions."""
     counts = np.bincount(labels * num_classes + predictions, minlength=num_classes**2)
     return counts.reshape(num_classes, num_classes)
 
 
-@dataclass(frozen=True)
-class ClassResult:
-    """How one class fares."""
-
-    name: str
-    examples: int
-    accuracy: float
-    """From 0 to 1."""
-    taken_for: str | None
-    """The class it is most often mistaken for; None without mistakes."""
-
-
-def worst_classes(confusion: np.ndarray, names: list[str], count: int) -> list[ClassResult]:
-    """The `count` classes of lowest accuracy, worst first; classes without examples are left out.
+def class_results(confusion: Labels, names: Sequence[str]) -> list[ClassResult]:
+    """How each class fares; those of lowest recall first, those without test images last.
 
     Args:
         confusion: from `confusion_matrix`.
         names: of the classes.
-        count: how many to give.
     """
-    examples = confusion.sum(axis=1)
+    examples, taken = confusion.sum(axis=1), confusion.sum(axis=0)
     right = np.diag(confusion)
-    accuracy = right / np.maximum(examples, 1)
     mistakes = confusion - np.diag(right)
-    present = np.flatnonzero(examples)
-    order = present[np.argsort(accuracy[present], kind="stable")][:count]
+    recall = np.divide(right, examples, out=np.full(len(names), np.inf), where=examples > 0)
     return [
         ClassResult(
             name=names[i],
             examples=int(examples[i]),
-            accuracy=float(accuracy[i]),
+            precision=_share(right[i], taken[i]),
+            recall=_share(right[i], examples[i]),
+            f1=_share(2 * right[i], examples[i] + taken[i]),
             taken_for=names[mistakes[i].argmax()] if mistakes[i].any() else None,
         )
-        for i in order
+        for i in np.argsort(recall, kind="stable")
     ]
+
+
+def macro_mean(values: Sequence[float | None]) -> float:
+    """Mean over classes; one without value, because nothing was taken for it, counts as 0."""
+    return float(np.mean([value or 0.0 for value in values]))
+
+
+def _share(part: Any, whole: Any) -> float | None:
+    return float(part / whole) if whole else None
 
 
 @dataclass(frozen=True)
 class Calibration:
     """Confidence against accuracy in bins of equal width; empty bins are left out."""
 
-    confidence: np.ndarray
+    confidence: Floats
     """Mean confidence of each bin, 0 to 1."""
-    accuracy: np.ndarray
+    accuracy: Floats
     """Accuracy of each bin, 0 to 1."""
-    share: np.ndarray
+    share: Floats
     """Share of the examples in each bin; sums to 1."""
 
     @property
@@ -69,7 +73,7 @@ class Calibration:
         return float(np.sum(self.share * np.abs(self.accuracy - self.confidence)))
 
 
-def calibration(confidences: np.ndarray, hits: np.ndarray) -> Calibration:
+def calibration(confidences: Floats, hits: NDArray[np.bool_]) -> Calibration:
     """Compare confidence with accuracy.
 
     Args:
@@ -88,13 +92,19 @@ def calibration(confidences: np.ndarray, hits: np.ndarray) -> Calibration:
 
 
 def most_instructive_errors(
-    labels: np.ndarray, predictions: np.ndarray, confidences: np.ndarray | None, count: int
+    labels: Labels, predictions: Labels, confidences: Floats | None, count: int
 ) -> list[int]:
-    """Indices of wrong predictions: the most confident; without confidences, evenly spaced."""
+    """Indices of wrong predictions, of every class alike: the most confident first.
+
+    Each class gives its most confident mistake, then each its second, and so on. Without
+    confidences a class's mistakes come in the order of the test split.
+    """
     wrong = np.flatnonzero(labels != predictions)
-    if not len(wrong):
-        return []
     if confidences is not None:
-        return wrong[np.argsort(-confidences[wrong], kind="stable")][:count].tolist()
-    spaced = np.linspace(0, len(wrong) - 1, min(count, len(wrong))).round().astype(int)
-    return wrong[spaced].tolist()
+        wrong = wrong[np.argsort(-confidences[wrong], kind="stable")]
+    rank = np.zeros(len(wrong), int)
+    for label in np.unique(labels[wrong]):
+        own = labels[wrong] == label
+        rank[own] = np.arange(own.sum())
+    chosen: list[int] = wrong[np.argsort(rank, kind="stable")][:count].tolist()
+    return chosen

@@ -1,21 +1,24 @@
-"""Transfer reports side by side, with confidence intervals."""
+"""Transfer reports side by side, with confidence intervals and paired tests."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from scipy import stats
+from numpy.typing import NDArray
 
-from groundwork.errors import UserError
-from pipeline.evaluation.reports.score_table import HEADINGS, columns, markdown
-
-NORMAL_95 = 1.959964
+from groundwork.errors import UserError, one_line
+from pipeline.evaluation.protocols.scores import ExtraScore, Score
+from pipeline.evaluation.reports.score_table import markdown
+from pipeline.evaluation.reports.significance import (
+    Difference,
+    interval,
+    paired_difference,
+    shown_p,
+)
+from pipeline.evaluation.reports.transfer_result import MODEL, TransferResult, read_result
 
 
 @dataclass(frozen=True)
@@ -23,114 +26,136 @@ class Report:
     """One report folder."""
 
     folder: str
-    result: dict[str, Any]
+    result: TransferResult
+
+    def predictions(self, protocol: str) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+        """Labels, int `[examples]`, and the model's predictions, int `[seeds, examples]`.
+
+        Raises:
+            UserError: predictions.npz is missing, or does not hold them.
+        """
+        path = Path(self.folder) / "predictions.npz"
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return arrays["label"], arrays[protocol]
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"{path} has no predictions of {protocol} ({one_line(error)}): write the report "
+                "again with python -m pipeline.transfer"
+            ) from error
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """A report's model against that of the first report, by one protocol."""
+
+    protocol: str
+    setting: str
+    difference: Difference
+    all_seeds: bool
+    """Whether every seed of both reports was taken."""
+
+    def words(self) -> str:
+        """Such as "few_shot (25) +13.4 ± 2.9 points, p = 0.0012"."""
+        found = self.difference
+        of = "" if self.all_seeds else f", first {_seeds(found.seeds)} of each"
+        verdict = "" if found.is_significant else " (within chance)"
+        return (
+            f"{self.protocol} ({self.setting}) {100 * found.mean:+.1f} ± "
+            f"{100 * found.half_width:.1f} points, {shown_p(found.p_value)}{of}{verdict}"
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several reports, the first of which the others are compared with."""
+
+    reports: Sequence[Report]
+    differences: Sequence[Sequence[PairedDifference] | None]
+    """Of each report but the first; None: it has other test images."""
 
     @property
-    def test_examples(self) -> int:
-        """Number of test images."""
-        return self.result["data"]["splits"]["test"]["num_examples"]
+    def protocols(self) -> dict[str, str]:
+        """The title of each protocol that a report has, by name."""
+        return {
+            name: protocol.title
+            for report in self.reports
+            for name, protocol in report.result.protocols.items()
+        }
 
-    @property
-    def test_fingerprint(self) -> str:
-        """Tells test splits apart."""
-        return self.result["data"]["splits"]["test"]["fingerprint"]
-
-    def last_setting(self, protocol: str) -> str:
-        """The setting, such as the number of shots, that the stored predictions are of."""
-        return list(self.result[protocol]["model"])[-1]
-
-    def predictions(self) -> dict[str, np.ndarray]:
-        """Labels, and predictions of the model by protocol."""
-        with np.load(Path(self.folder) / "predictions.npz", allow_pickle=False) as arrays:
-            return dict(arrays)
+    def having(self, protocol: str) -> list[Report]:
+        """The reports that have a protocol."""
+        return [report for report in self.reports if protocol in report.result.protocols]
 
 
-def read_report(folder: str) -> Report:
-    """Read a report folder.
+def compare(folders: Sequence[str]) -> Comparison:
+    """Read report folders and test the models' differences.
 
     Raises:
-        UserError: it holds no finished report.
+        UserError: one holds no finished report.
     """
-    path = Path(folder) / "result.json"
-    try:
-        return Report(folder, json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{folder} is not a transfer report (result.json: {error}): write one with "
-            "python -m pipeline.transfer"
-        ) from error
+    reports = [Report(folder, read_result(folder)) for folder in folders]
+    return Comparison(reports, [_differences(reports[0], other) for other in reports[1:]])
 
 
-def compare_reports(folders: Sequence[str]) -> str:
-    """Tables, as Markdown, of the models' accuracies in several reports."""
-    reports = [read_report(folder) for folder in folders]
-    parts = []
-    for protocol, title in HEADINGS.items():
-        having = [report for report in reports if protocol in report.result]
-        if having:
-            parts.append(f"{title}, with 95 % intervals\n\n{markdown(_rows(having, protocol))}")
-    differences = [_difference(reports[0], other) for other in reports[1:]]
-    parts += [f"Differences from {reports[0].folder}\n"] if differences else []
-    return "\n".join([*parts, *differences])
+def comparison_text(comparison: Comparison) -> str:
+    """The tables and the differences, as Markdown."""
+    parts = [
+        f"{title}, with 95 % intervals\n\n{markdown(_rows(comparison.having(name), name))}"
+        for name, title in comparison.protocols.items()
+    ]
+    first, *others = comparison.reports
+    if others:
+        parts.append(f"Differences from {first.folder}, over all seeds unless said otherwise\n")
+    for other, differences in zip(others, comparison.differences, strict=True):
+        parts.append(f"- {other.folder}: {difference_words(differences)}\n")
+    return "\n".join(parts)
 
 
-def interval(score: dict[str, Any], test_examples: int) -> tuple[float, float]:
-    """95 % confidence interval of a score's mean accuracy.
-
-    It covers both what the seeds draw (Student's t over the seeds) and which test images there
-    happen to be (normal approximation of the binomial); the two widths add as squares.
-
-    Args:
-        score: as in result.json.
-        test_examples: number of test images.
-    """
-    mean, runs = score["mean"], len(score["accuracies"])
-    sampling = NORMAL_95 * math.sqrt(mean * (1 - mean) / test_examples)
-    seeds = stats.t.ppf(0.975, runs - 1) * score["std"] / math.sqrt(runs) if runs > 1 else 0.0
-    width = math.hypot(sampling, seeds)
-    return max(0.0, mean - width), min(1.0, mean + width)
+def difference_words(differences: Sequence[PairedDifference] | None) -> str:
+    """The differences of one report from the first."""
+    if differences is None:
+        return "other test images, no paired difference"
+    return "; ".join(one.words() for one in differences) or "no setting in common"
 
 
-def paired_difference(
-    labels: np.ndarray, first: np.ndarray, second: np.ndarray
-) -> tuple[float, float]:
-    """How much more often `second` is right than `first` on the same images.
+def score_interval(report: Report, score: Score | ExtraScore) -> tuple[float, float]:
+    """95 % interval of a score of a report."""
+    examples = report.result.data.test.num_examples
+    return interval(score, score.num_examples if isinstance(score, ExtraScore) else examples)
 
-    Returns:
-        Difference of the accuracies, and half the width of its 95 % interval (normal approximation
-        over the images, paired).
-    """
-    gains = (second == labels).astype(float) - (first == labels)
-    return float(gains.mean()), NORMAL_95 * float(gains.std(ddof=1)) / math.sqrt(len(gains))
+
+def _differences(first: Report, other: Report) -> list[PairedDifference] | None:
+    if first.result.data.test.fingerprint != other.result.data.test.fingerprint:
+        return None
+    found = []
+    for name, ours in first.result.protocols.items():
+        theirs = other.result.protocols.get(name)
+        if theirs is None or theirs.last_setting != ours.last_setting:
+            continue
+        labels, our_predictions = first.predictions(name)
+        _, their_predictions = other.predictions(name)
+        difference = paired_difference(labels, our_predictions, their_predictions)
+        seeds = {len(our_predictions), len(their_predictions)}
+        found.append(PairedDifference(name, ours.last_setting, difference, len(seeds) == 1))
+    return found
 
 
 def _rows(reports: Sequence[Report], protocol: str) -> list[list[str]]:
-    scores = [columns(report.result[protocol]["model"]) for report in reports]
-    settings = list(dict.fromkeys(setting for by_setting in scores for setting in by_setting))
+    columns = [report.result.protocols[protocol].columns(MODEL) for report in reports]
+    settings = list(dict.fromkeys(setting for one in columns for setting in one))
     rows = [["accuracy, %", *settings]]
-    for report, by_setting in zip(reports, scores, strict=True):
-        cells = [_cell(by_setting.get(setting), report.test_examples) for setting in settings]
-        rows.append([report.folder, *cells])
+    for report, scores in zip(reports, columns, strict=True):
+        rows.append([report.folder, *(_cell(report, scores.get(name)) for name in settings)])
     return rows
 
 
-def _cell(score: dict[str, Any] | None, test_examples: int) -> str:
+def _cell(report: Report, score: Score | ExtraScore | None) -> str:
     if score is None:
         return "–"
-    low, high = interval(score, score.get("num_examples", test_examples))
-    return f"{100 * score['mean']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    low, high = score_interval(report, score)
+    return f"{100 * score.mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def _difference(first: Report, other: Report) -> str:
-    if first.test_fingerprint != other.test_fingerprint:
-        return f"- {other.folder}: other test images, no paired difference\n"
-    ours, theirs = first.predictions(), other.predictions()
-    lines = []
-    for protocol in (name for name in HEADINGS if name in ours and name in theirs):
-        setting = first.last_setting(protocol)
-        if setting != other.last_setting(protocol):
-            continue
-        mean, half = paired_difference(ours["label"], ours[protocol], theirs[protocol])
-        verdict = "" if abs(mean) > half else " (within chance)"
-        lines.append(f"{protocol} ({setting}) {100 * mean:+.1f} ± {100 * half:.1f} points{verdict}")
-    return f"- {other.folder}: {'; '.join(lines) or 'no setting in common'}\n"
+def _seeds(number: int) -> str:
+    return "seed" if number == 1 else f"{number} seeds"

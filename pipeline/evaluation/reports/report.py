@@ -2,189 +2,222 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
-from groundwork import storage
+from groundwork import pages, storage
 from pipeline.data.batches.eval_batches import eval_batches
-from pipeline.data.dataset.split import Split
-from pipeline.evaluation.protocols.frozen import Outcome
-from pipeline.evaluation.reports import analysis, html_page
-from pipeline.evaluation.reports.score_table import HEADINGS, NAMES, markdown, score_rows
+from pipeline.data.dataset.split import Split, read_records
+from pipeline.evaluation.protocols.protocol import Outcome
+from pipeline.evaluation.reports import analysis
+from pipeline.evaluation.reports.mistakes import mistakes_gallery
+from pipeline.evaluation.reports.score_table import chosen_rows, markdown, score_rows, shown_name
+from pipeline.evaluation.reports.significance import paired_difference
 from pipeline.evaluation.reports.tensorboard import write_events
+from pipeline.evaluation.reports.transfer_page import CAPTIONS, transfer_page
+from pipeline.evaluation.reports.transfer_result import (
+    FILE_NAME,
+    MODEL,
+    Analysis,
+    Contrast,
+    TransferResult,
+)
+from pipeline.evaluation.reports.verdict import verdict
 from pipeline.evaluation.tasks.task import Task
-from pipeline.figures import transfer_figures as plots
+from pipeline.figures import transfer_figures as figures
 from pipeline.figures.attention_picture import draw_attention, has_attention
-from pipeline.named_models.evaluated_model import Subject
 from pipeline.serving.loading import Export
 
-DETAILED = ("fine_tune", "linear_probe", "few_shot", "knn")
-"""Which protocol's predictions are looked into: the first one that was run."""
-WORST_CLASSES = 10
-CAPTIONS = {
-    "accuracy_by_shots": "Few-shot accuracy; bars show the deviation over draws of the images",
-    "confusion": "Confusion matrix",
-    "calibration": "Calibration",
-    "attention": "Test images with the model's attention rollout (titles tell mistakes)",
-    "errors": "Mistakes with the model's attention rollout",
-}
+Outcomes = dict[str, dict[str, Outcome]]
+"""By protocol, then by what learnt: the model or a baseline."""
+
+KEYS_AT_ONCE = 1024
 
 
 def write_report(
     output: Path,
     attention_images: int,
-    subject: Subject,
+    shown: Export | None,
     task: Task,
-    result: dict[str, Any],
-    outcomes: dict[str, Outcome],
-) -> None:
+    result: TransferResult,
+    outcomes: Outcomes,
+) -> TransferResult:
     """Print the tables and write the report.
 
     Args:
         output: folder of the report.
         attention_images: test images, and mistakes, to show with attention.
-        subject: the model.
+        shown: the model whose attention is drawn: the fine-tuned one where there is one.
         task: the downstream dataset.
-        result: what result.json is to hold; gains `analysis`.
-        outcomes: of the model, by protocol.
+        result: so far, without verdict and analysis.
+        outcomes: those that `result` has the scores of.
+
+    Returns:
+        The result with verdict and analysis, as result.json holds it.
     """
     output.mkdir(parents=True, exist_ok=True)
-    detailed = next(name for name in DETAILED if name in outcomes)
-    title = f"Transfer of {subject.name} to {task.name}"
-    pictures = _draw_plots(output, title, task, result, outcomes, detailed)
-    pictures |= _draw_samples(output, attention_images, subject, task, outcomes[detailed], result)
-    arrays: dict[str, Any] = {name: outcome.predictions for name, outcome in outcomes.items()}
-    np.savez_compressed(output / "predictions.npz", label=outcomes[detailed].labels, **arrays)
-    tables = {name: score_rows(result[name]) for name in HEADINGS if name in result}
-    text = "\n".join(f"{HEADINGS[name]}\n\n{markdown(rows)}" for name, rows in tables.items())
-    notes = "".join(f"\nNote: {note}\n" for note in result["notes"])
+    detailed = list(outcomes)[-1]  # of the most thorough protocol
+    outcome = outcomes[detailed][MODEL]
+    contrasts = _contrasts(outcomes)
+    found, pictures = _analyze(output, task, result, detailed, outcome, contrasts)
+    drawn, notes = _draw_samples(output, attention_images, shown, task, outcome)
+    pictures |= drawn
+    result = replace(
+        result,
+        notes=[*result.notes, *notes],
+        verdict=verdict(result.protocols, contrasts, result.data.test.num_examples),
+        analysis=found,
+    )
+    keys = _keys(task.test)
+    _write_predictions(output / "predictions.npz", keys, outcomes)
+    text = _markdown(result)
     images = "".join(f"\n![{CAPTIONS[name]}]({path.name})\n" for name, path in pictures.items())
-    (output / "report.md").write_text(f"# {title}\n\n{text}{notes}{images}", encoding="utf-8")
-    page = _html(title, tables, result, pictures)
-    (output / "report.html").write_text(page, encoding="utf-8")
+    title = f"# Transfer of {result.model['folder']} to {task.name}"
+    storage.write_text(str(output / "report.md"), f"{title}\n\n{text}{images}")
+    gallery = mistakes_gallery(task.test, outcome, task.class_names, keys)
+    pages.write(transfer_page(task.name, result, pictures, gallery), str(output / "report.html"))
     write_events(output / "tensorboard", result, text, pictures)
     # Last, and in one step: whoever finds result.json finds the rest.
-    text_of_result = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
-    storage.write_text(str(output / "result.json"), text_of_result)
-    print(f"\n{text}{notes}\nreport    {output}/report.html", flush=True)
+    storage.write_text(str(output / FILE_NAME), result.to_json())
+    print(f"\n{text}\nreport    {output}/report.html", flush=True)
+    return result
 
 
-def _draw_plots(
+def _markdown(result: TransferResult) -> str:
+    """The verdict, the tables and the notes."""
+    protocols = result.protocols.values()
+    parts = [f"{result.verdict}\n"]
+    parts += [f"{one.title}\n\n{markdown(score_rows(one))}" for one in protocols]
+    chosen = chosen_rows(list(protocols))
+    if len(chosen) > 1:
+        parts.append(f"Chosen on validation images, or given\n\n{markdown(chosen)}")
+    parts += [f"Note: {note}\n" for note in result.notes]
+    return "\n".join(parts)
+
+
+def _contrasts(outcomes: Outcomes) -> list[Contrast]:
+    """The model against each baseline, by each protocol."""
+    contrasts = []
+    for protocol, by_learner in outcomes.items():
+        ours = by_learner[MODEL]
+        for learner, outcome in by_learner.items():
+            if learner != MODEL:
+                found = paired_difference(ours.labels, outcome.predictions, ours.predictions)
+                contrasts.append(
+                    Contrast(protocol, learner, found.mean, found.p_value, found.is_significant)
+                )
+    return contrasts
+
+
+def _analyze(
     output: Path,
-    title: str,
     task: Task,
-    result: dict[str, Any],
-    outcomes: dict[str, Outcome],
+    result: TransferResult,
     detailed: str,
-) -> dict[str, Path]:
-    """Draw what is plotted, add `analysis` to `result`; pictures by name."""
-    pictures = {}
-    if "few_shot" in result:
+    outcome: Outcome,
+    contrasts: list[Contrast],
+) -> tuple[Analysis, dict[str, Path]]:
+    """What the predictions tell, and the plots of it by name."""
+    pictures: dict[str, Path] = {}
+    if "few_shot" in result.protocols:
         pictures["accuracy_by_shots"] = output / "accuracy_by_shots.png"
-        by_learner = {NAMES.get(name, name): found for name, found in result["few_shot"].items()}
-        plots.plot_few_shot(by_learner, pictures["accuracy_by_shots"], title)
-    outcome, names = outcomes[detailed], list(task.class_names)
-    confusion = analysis.confusion_matrix(outcome.labels, outcome.predictions, len(names))
+        few_shot = result.protocols["few_shot"].scores
+        by_learner = {shown_name(learner): scores for learner, scores in few_shot.items()}
+        figures.plot_few_shot(by_learner, pictures["accuracy_by_shots"])
+    names, predictions = list(task.class_names), outcome.predictions[0]
+    confusion = analysis.confusion_matrix(outcome.labels, predictions, len(names))
     pictures["confusion"] = output / "confusion.png"
-    plots.plot_confusion(confusion, names, pictures["confusion"])
-    worst = analysis.worst_classes(confusion, names, WORST_CLASSES)
-    result["analysis"] = {
-        "protocol": detailed,
-        "setting": list(outcome.scores)[-1],
-        "worst_classes": [asdict(one) for one in worst],
-    }
-    if outcome.confidences is not None:
-        hits = outcome.predictions == outcome.labels
-        calibrated = analysis.calibration(outcome.confidences, hits)
-        result["analysis"]["expected_calibration_error"] = calibrated.expected_error
+    figures.plot_confusion(confusion, names, pictures["confusion"])
+    calibration_error = None
+    if outcome.probabilities is not None:
+        confidences = outcome.probabilities.max(axis=1).astype(np.float64)
+        calibrated = analysis.calibration(confidences, predictions == outcome.labels)
+        calibration_error = calibrated.expected_error
         pictures["calibration"] = output / "calibration.png"
-        plots.plot_calibration(
+        figures.plot_calibration(
             calibrated.confidence,
             calibrated.accuracy,
             calibrated.share,
             calibrated.expected_error,
             pictures["calibration"],
         )
-    return pictures
+    classes = analysis.class_results(confusion, names)
+    present = [one for one in classes if one.examples]
+    found = Analysis(
+        protocol=detailed,
+        setting=list(outcome.scores)[-1],
+        macro_precision=analysis.macro_mean([one.precision for one in present]),
+        macro_recall=analysis.macro_mean([one.recall for one in present]),
+        macro_f1=analysis.macro_mean([one.f1 for one in present]),
+        expected_calibration_error=calibration_error,
+        classes=classes,
+        contrasts=contrasts,
+    )
+    return found, pictures
 
 
 def _draw_samples(
-    output: Path,
-    count: int,
-    subject: Subject,
-    task: Task,
-    outcome: Outcome,
-    result: dict[str, Any],
-) -> dict[str, Path]:
-    """Draw evenly spaced test images, and mistakes, with attention; pictures by name."""
-    labels = outcome.labels
+    output: Path, count: int, shown: Export | None, task: Task, outcome: Outcome
+) -> tuple[dict[str, Path], list[str]]:
+    """Draw evenly spaced test images, and mistakes, with attention; pictures by name, and notes."""
+    labels, predictions = outcome.labels, outcome.predictions[0]
     count = min(count, len(labels))
-    if not count or subject.export is None:
-        return {}
-    model = subject.export.keras_model()
+    if not count or shown is None:
+        return {}, []
+    model = shown.keras_model()
     if not has_attention(model):
-        result["notes"].append("no attention picture: the model is not a plain ViT")
-        return {}
-    chosen = {
+        return {}, ["no pictures of attention: the model is not a plain ViT"]
+    confidences = None if outcome.probabilities is None else outcome.probabilities.max(axis=1)
+    chosen: dict[str, list[int]] = {
         "attention": np.linspace(0, len(labels) - 1, count).round().astype(int).tolist(),
-        "errors": analysis.most_instructive_errors(
-            labels, outcome.predictions, outcome.confidences, count
-        ),
+        "errors": analysis.most_instructive_errors(labels, predictions, confidences, count),
     }
     pictures, names = {}, task.class_names
     for name, indices in chosen.items():
         if indices:
-            pairs = zip(labels[indices], outcome.predictions[indices], strict=True)
-            titles = [_title(names[label], names[predicted]) for label, predicted in pairs]
+            titles = [_title(names[labels[i]], names[predictions[i]]) for i in indices]
             pictures[name] = output / f"{name}.png"
-            _draw(subject.export, model, task.test.select(indices), titles, pictures[name])
-    return pictures
+            _draw(shown, model, task.test.select(indices), titles, pictures[name])
+    return pictures, []
 
 
 def _title(label: str, predicted: str) -> str:
-    return label if label == predicted else f"{label}\ntaken for {predicted}"
+    return label if label == predicted else f"{label}\n→ {predicted}"
 
 
 def _draw(
-    export: Export, model: keras.Model, chosen: Split, titles: Sequence[str], path: Path
+    export: Export,
+    model: keras.Model,
+    chosen: Split,
+    titles: Sequence[str],
+    path: Path,
 ) -> None:
     images, _, _ = next(iter(eval_batches(chosen, export.preprocess, chosen.num_examples)))
     draw_attention(model, images.numpy(), titles, path)
 
 
-def _html(
-    title: str,
-    tables: dict[str, list[list[str]]],
-    result: dict[str, Any],
-    pictures: dict[str, Path],
-) -> str:
-    body = []
-    for name, rows in tables.items():
-        body += [html_page.heading(HEADINGS[name]), html_page.table(rows)]
-    body += [html_page.paragraph(f"Note: {note}") for note in result["notes"]]
-    for name, path in pictures.items():
-        body += [html_page.heading(CAPTIONS[name]), html_page.picture(path, CAPTIONS[name])]
-    found = result["analysis"]
-    rows = [["class", "images", "accuracy, %", "most often taken for"]]
-    rows += [
-        [one["name"], str(one["examples"]), f"{100 * one['accuracy']:.1f}", one["taken_for"] or ""]
-        for one in found["worst_classes"]
-    ]
-    body += [
-        html_page.heading("Worst classes"),
-        html_page.table(rows),
-        html_page.paragraph(
-            f"Confusion, calibration, classes and mistakes are of {found['protocol']}, setting "
-            f"{found['setting']}, first seed."
-        ),
-        html_page.heading("Circumstances"),
-    ]
-    facts = {name: result[name] for name in ("model", "data", "config", "versions", "seconds")}
-    body.append(html_page.preformatted(json.dumps(facts, indent=2, ensure_ascii=False)))
-    return html_page.page(title, body)
+def _keys(split: Split) -> list[str]:
+    """The key of each example; its number where the dataset has no keys."""
+    if split.key_feature is None:
+        return [str(number) for number in range(split.num_examples)]
+    batches = read_records(split.files).map(split.parse_key).batch(KEYS_AT_ONCE)
+    return [key.decode("utf-8", "replace") for batch in batches for key in batch.numpy()]
+
+
+def _write_predictions(path: Path, keys: Sequence[str], outcomes: Outcomes) -> None:
+    """`key`, `label`, and of each protocol the model's predictions, `[seeds, examples]`, and the
+    first seed's probabilities, float16 `[examples, classes]`, as PROTOCOL_probabilities."""
+    arrays: dict[str, NDArray[Any]] = {"key": np.array(keys, dtype=np.str_)}
+    of_model: Mapping[str, Outcome] = {name: one[MODEL] for name, one in outcomes.items()}
+    for name, outcome in of_model.items():
+        arrays["label"], arrays[name] = outcome.labels, outcome.predictions
+        if outcome.probabilities is not None:
+            arrays[f"{name}_probabilities"] = outcome.probabilities.astype(np.float16)
+    with storage.create(str(path)) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

@@ -1,53 +1,58 @@
-"""Scores as a table that reads well in a terminal and in Markdown."""
+"""Scores as tables that read well in a terminal and in Markdown."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+
+from pipeline.evaluation.protocols.scores import ExtraScore, Score
+from pipeline.evaluation.reports.transfer_result import ProtocolResult
 
 NAMES = {
-    "model": "model",
+    "model_paper": "model, the paper's L2 of 1024",
     "untrained": "untrained model",
     "raw_pixels": "raw pixels",
 }
-HEADINGS = {
-    "few_shot": "Few-shot linear evaluation: accuracy by images per class",
-    "linear_probe": "Linear probe on all training images",
-    "fine_tune": "Fine-tuning of all weights",
-    "knn": "Nearest neighbours: accuracy by k",
-}
 
 
-def columns(by_setting: dict[str, Any]) -> dict[str, Any]:
-    """Scores of one learner (as in result.json) by heading: each setting on the test split, then
-    each on each extra test."""
-    extra: dict[str, dict[str, Any]] = {}
-    for setting, score in by_setting.items():
-        for test, extra_score in score.get("extra_tests", {}).items():
-            extra.setdefault(test, {})[f"{setting} on {test}"] = extra_score
-    headings = dict(by_setting)
-    for of_test in extra.values():
-        headings |= of_test
-    return headings
+def shown_name(learner: str) -> str:
+    """What reports call a learner."""
+    return NAMES.get(learner, learner.replace("_", " "))
 
 
-def score_rows(scores: dict[str, dict[str, Any]]) -> list[list[str]]:
-    """Scores of one protocol (as in result.json) as rows of a table, the first its head."""
-    rows = [["accuracy, %", *columns(next(iter(scores.values())))]]
+def score_rows(protocol: ProtocolResult) -> list[list[str]]:
+    """Scores of one protocol as rows of a table, the first its head."""
+    rows = [["accuracy, %", *protocol.columns("model")]]
     rows += [
-        [NAMES.get(name, name), *map(percent, columns(by_setting).values())]
-        for name, by_setting in scores.items()
+        [shown_name(learner), *map(percent, protocol.columns(learner).values())]
+        for learner in protocol.scores
     ]
     return rows
 
 
-def percent(score: dict[str, Any]) -> str:
+def percent(score: Score | ExtraScore) -> str:
     """A score such as "92.3 ± 0.4"; without deviation where there was one run."""
-    text = f"{100 * score['mean']:.1f}"
-    return text + (f" ± {100 * score['std']:.1f}" if len(score["accuracies"]) > 1 else "")
+    text = f"{100 * score.mean:.1f}"
+    return text + (f" ± {100 * score.std:.1f}" if len(score.accuracies) > 1 else "")
 
 
-def markdown(rows: list[list[str]]) -> str:
+def chosen_rows(protocols: Sequence[ProtocolResult]) -> list[list[str]]:
+    """What each protocol has chosen for the model and what that reached, as rows of a table."""
+    rows = [["protocol", "setting", "chosen"]]
+    for protocol in protocols:
+        for setting, score in protocol.model.items():
+            if score.chosen:
+                chosen = ", ".join(_chosen(name, value) for name, value in score.chosen.items())
+                rows.append([protocol.heading, setting, chosen])
+    return rows
+
+
+def _chosen(name: str, value: float) -> str:
+    return f"{name} {100 * value:.1f} %" if "accuracy" in name else f"{name} {value:g}"
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table whose first row is its head and whose columns are aligned."""
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(_pad(cell, width, i) for i, (cell, width) in enumerate(cells)) + " |"

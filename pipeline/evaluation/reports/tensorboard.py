@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL.Image
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from pipeline.evaluation.reports.score_table import HEADINGS, columns
+from pipeline.evaluation.reports.transfer_result import TransferResult
 
 
 def write_events(
-    folder: Path, result: dict[str, Any], text: str, pictures: dict[str, Path]
+    folder: Path, result: TransferResult, text: str, pictures: Mapping[str, Path]
 ) -> None:
     """Write one event file, in place of those of an earlier evaluation.
 
     Args:
         folder: to write to.
-        result: what result.json holds.
+        result: of the evaluation.
         text: the tables, as Markdown.
         pictures: PNG files by name.
     """
-    model = result["model"]
+    model = result.model
     scalars = {
-        f"transfer_{protocol}/{learner}/{setting}": score["mean"]
-        for protocol in HEADINGS
-        for learner, scores in result.get(protocol, {}).items()
-        for setting, score in columns(scores).items()
+        f"transfer_{name}/{learner}/{setting}": score.mean
+        for name, protocol in result.protocols.items()
+        for learner in protocol.scores
+        for setting, score in protocol.columns(learner).items()
     }
     for old in folder.glob("events.out.tfevents.*"):
         old.unlink()
@@ -41,7 +41,7 @@ def write_events(
                 "model": model["folder"],
                 "variant": model["variant"],
                 "image_size": "x".join(map(str, model["image_size"])) or "other",
-                "data": result["data"]["source"],
+                "data": result.data.identity["source"],
             }
         )
         tf.summary.text("transfer/report", text)

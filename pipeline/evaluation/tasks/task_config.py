@@ -17,7 +17,7 @@ class TransferData:
     train_split: str = "train"
     """Split to learn from, in TFDS notation."""
     validation_split: str | None = None
-    """Split that settings are chosen on (L2 of few_shot, regularisation of linear_probe); null: a
+    """Split that settings are chosen on (L2 of few_shot, regularization of linear_probe); null: a
     fifth of `train_split`, drawn by `seed`. Nothing is ever chosen on `test_split`."""
     test_split: str | None = None
     """Split that accuracy is measured on; null: test, or validation where there is no test."""

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
 
 from pipeline.evaluation.fine_tuning.fine_tune_config import FineTuneConfig
-from pipeline.evaluation.protocols.protocol_config import (
-    FewShotConfig,
-    KnnConfig,
-    LinearProbeConfig,
-)
+from pipeline.evaluation.protocols.few_shot import FewShot
+from pipeline.evaluation.protocols.knn import NearestNeighbors
+from pipeline.evaluation.protocols.linear_probe import LinearProbe
+from pipeline.evaluation.protocols.protocol import FrozenProtocol
 from pipeline.evaluation.tasks.task_config import ExtraTest, TransferData
 
-Protocol = Literal["few_shot", "linear_probe", "knn", "fine_tune"]
 Baseline = Literal["untrained", "raw_pixels"]
 
 
+@dataclass(kw_only=True)
+class ProtocolTable:
+    """The protocols, a row each: name, options, and with these what is done.
+
+    Each learns more than the one above it. Of those that are run, the last is the one whose
+    predictions a report looks into.
+    """
+
+    knn: NearestNeighbors = field(default_factory=NearestNeighbors)
+    few_shot: FewShot = field(default_factory=FewShot)
+    linear_probe: LinearProbe = field(default_factory=LinearProbe)
+    fine_tune: FineTuneConfig = field(default_factory=FineTuneConfig)
+
+
+PROTOCOL_NAMES = tuple(row.name for row in fields(ProtocolTable))
+
+
 @dataclass
-class TransferConfig:
+class TransferConfig(ProtocolTable):
     """Evaluate how an exported model transfers to another dataset; write a report."""
 
     COMMON: ClassVar[tuple[str, ...]] = (
@@ -51,13 +66,9 @@ class TransferConfig:
     A prediction is right if it is one of the image's labels; images without label do not count.
     Other fields: split, label_key, and real_labels (the file real.json, in place of the labels of
     a dataset of ILSVRC2012's validation images). Those that TFDS has not prepared are listed."""
-    protocols: list[Protocol] = field(default_factory=lambda: ["few_shot"])
+    protocols: list[str] = field(default_factory=lambda: ["few_shot"])
     """What to measure: few_shot, linear_probe and knn on frozen features, from the SavedModel
     alone; fine_tune trains all weights."""
-    few_shot: FewShotConfig = field(default_factory=FewShotConfig)
-    linear_probe: LinearProbeConfig = field(default_factory=LinearProbeConfig)
-    knn: KnnConfig = field(default_factory=KnnConfig)
-    fine_tune: FineTuneConfig = field(default_factory=FineTuneConfig)
     baselines: list[Baseline] = field(default_factory=lambda: ["untrained", "raw_pixels"])
     """What to set beside the model: the same architecture with fresh weights, and the pixels at
     32x32 or less."""
@@ -69,3 +80,7 @@ class TransferConfig:
     """Test images shown with the model's attention over them; 0: none."""
     seed: int = 0
     """Of the untrained model's weights and of the validation part."""
+
+    def chosen_protocols(self) -> dict[str, FrozenProtocol | FineTuneConfig]:
+        """The protocols to run by name, in the order of the table."""
+        return {name: getattr(self, name) for name in PROTOCOL_NAMES if name in self.protocols}

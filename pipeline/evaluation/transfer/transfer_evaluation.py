@@ -3,62 +3,65 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import sklearn
 import tensorflow as tf
 
-from groundwork.errors import UserError
 from pipeline.data.dataset.split import Split
 from pipeline.devices.strategy import one_process_strategy
-from pipeline.evaluation.features.extractors import (
-    Extractor,
-    RawPixels,
-    SavedModelFeatures,
-    UntrainedFeatures,
-)
-from pipeline.evaluation.features.feature_cache import cached_features
 from pipeline.evaluation.features.feature_set import TaskFeatures
-from pipeline.evaluation.fine_tuning.fine_tune_protocol import FinalModel, run_fine_tuning
-from pipeline.evaluation.protocols import frozen as protocols
-from pipeline.evaluation.reports.report import write_report
-from pipeline.evaluation.tasks.extra_tests import check_answers
+from pipeline.evaluation.fine_tuning.fine_tune_config import FineTuneConfig
+from pipeline.evaluation.fine_tuning.fine_tune_protocol import run_fine_tuning
+from pipeline.evaluation.fine_tuning.fine_tuned_export import FineTunedExport
+from pipeline.evaluation.protocols.protocol import FrozenProtocol, Outcome
+from pipeline.evaluation.protocols.scores import Score
+from pipeline.evaluation.reports.report import Outcomes, write_report
+from pipeline.evaluation.reports.score_table import shown_name
+from pipeline.evaluation.reports.transfer_result import (
+    MODEL,
+    DataFacts,
+    ProtocolResult,
+    SplitFacts,
+    TransferResult,
+)
 from pipeline.evaluation.tasks.task import Task, open_dataset_task
-from pipeline.evaluation.transfer.check_transfer_config import check_transfer_config
+from pipeline.evaluation.transfer.check_transfer_config import check_folder, check_transfer_config
+from pipeline.evaluation.transfer.frozen_features import frozen_features
 from pipeline.evaluation.transfer.transfer_config import TransferConfig
-from pipeline.evaluation.transfer.vtab_suite import run_suite
-from pipeline.named_models.evaluated_model import Subject, open_subject
-from pipeline.serving.export_folder import export_model
-from pipeline.serving.loading import Export
+from pipeline.evaluation.transfer.vtab_suite import SuiteResult, run_suite
+from pipeline.named_models.evaluated_model import EvaluatedModel, open_evaluated_model
+from pipeline.serving.loading import Export, open_export
 
-Result = dict[str, Any]
-Outcomes = dict[str, dict[str, protocols.Outcome]]
-"""By protocol, then by what learnt: the model or a baseline."""
+NO_MODEL = (
+    "no pictures of attention: they need the fine-tuned model, which --fine_tune.export true keeps"
+)
 
 
-def run_transfer(config: TransferConfig) -> Result:
+def run_transfer(config: TransferConfig) -> TransferResult | SuiteResult:
     """Evaluate, print the table, and write the report to `config.output`.
 
     Returns:
-        What result.json holds: scores by protocol, learner and setting, and all that is needed to
-        repeat them; for VTAB, scores by task and group.
+        What result.json holds; for VTAB, scores by task and group.
 
     Raises:
         UserError: a model, dataset, split or setting that cannot be.
     """
     check_transfer_config(config)
-    subject = open_subject(config.model)
+    evaluated = open_evaluated_model(config.model)
     output = Path(config.output)
+    check_folder(output, "output")
+    if config.cache:
+        check_folder(Path(config.cache), "cache")
     strategy = None
     if "fine_tune" in config.protocols:
         strategy = one_process_strategy(config.fine_tune.strategy)
-    evaluate = partial(evaluate_task, config, subject, strategy)
+    evaluate = partial(evaluate_task, config, evaluated, strategy)
     if config.tasks:
         return run_suite(config, evaluate, output)
     return evaluate(open_dataset_task(config.data, config.extra_tests), output)
@@ -66,182 +69,99 @@ def run_transfer(config: TransferConfig) -> Result:
 
 def evaluate_task(
     config: TransferConfig,
-    subject: Subject,
+    evaluated: EvaluatedModel,
     strategy: tf.distribute.Strategy | None,
     task: Task,
     output: Path,
-) -> Result:
+) -> TransferResult:
     """Evaluate one task and write its report to `output`; see `run_transfer`.
 
     Args:
         config: of the evaluation.
-        subject: the model.
+        evaluated: the model.
         strategy: to fine-tune under; None: no protocol does.
         task: the downstream dataset.
         output: folder of the report.
     """
     started = time.monotonic()
-    outcomes: Outcomes = {}
-    counts = None
-    if frozen := [protocol for protocol in config.protocols if protocol != "fine_tune"]:
-        features = _frozen_features(config, subject, task, output)
-        counts = np.bincount(features["model"].train.labels, minlength=len(task.class_names))
-        for protocol in frozen:
-            outcomes[protocol] = {
-                name: _evaluate_frozen(protocol, learner, config)
-                for name, learner in features.items()
-            }
+    chosen = config.chosen_protocols()
+    frozen = {n: one for n, one in chosen.items() if not isinstance(one, FineTuneConfig)}
+    features = frozen_features(config, evaluated, task, output) if frozen else {}
+    outcomes: Outcomes = {
+        name: _evaluate_frozen(protocol, features) for name, protocol in frozen.items()
+    }
+    shown = evaluated.export
+    notes = [f"extra test {name} is left out: {why}" for name, why in task.missing_tests.items()]
     if strategy is not None:
-        outcomes["fine_tune"] = {"model": _fine_tune(config, subject, strategy, task, output)}
-    result: Result = {
-        protocol: {name: _scores(outcome) for name, outcome in by_learner.items()}
-        for protocol, by_learner in outcomes.items()
+        outcomes["fine_tune"], shown = _fine_tune(config, evaluated, strategy, task, output)
+        notes += [NO_MODEL] if shown is None and config.attention_images else []
+    for name, by_learner in outcomes.items():
+        for learner, outcome in by_learner.items():
+            who = "" if learner == MODEL else f" of {shown_name(learner)}"
+            notes += [f"{name}{who}: {note}" for note in outcome.notes]
+    protocols = {
+        name: ProtocolResult(chosen[name].HEADING, chosen[name].SETTING, _scores(by_learner))
+        for name, by_learner in outcomes.items()
     }
-    result |= _circumstances(config, subject, task, counts)
-    result["notes"] += _unconverged(config, outcomes)
-    result["seconds"] = round(time.monotonic() - started, 1)
-    of_model = {protocol: by_learner["model"] for protocol, by_learner in outcomes.items()}
-    write_report(output, config.attention_images, subject, task, result, of_model)
-    return result
-
-
-def _frozen_features(
-    config: TransferConfig, subject: Subject, task: Task, output: Path
-) -> dict[str, TaskFeatures]:
-    if subject.export is None:
-        raise UserError(
-            f"the frozen protocols need an export folder, not {subject.name}: make one with "
-            "python -m pipeline.export, or set protocols to [fine_tune]"
-        )
-    cache = Path(config.cache or output / "features")
-    features = {}
-    for name, extractor in _extractors(config, subject.export).items():
-        compute = partial(cached_features, extractor, cache=cache, batch_size=config.batch_size)
-        sets = {
-            role: compute(split, label=f"features of {split.name}, {name}")
-            for role, split in task.splits().items()
-        }
-        extra = {
-            test: compute(split, label=f"features of {test}, {name}")
-            for test, split in task.extra_tests.items()
-        }
-        for test, found in extra.items():
-            check_answers(test, found.labels)
-        features[name] = TaskFeatures(
-            num_classes=len(task.class_names),
-            train=sets["train"],
-            test=sets["test"],
-            validation=sets.get("validation"),
-            seed=config.seed,
-            extra_tests=extra,
-        )
-    return features
-
-
-def _extractors(config: TransferConfig, export: Export) -> dict[str, Extractor]:
-    baselines: dict[str, Extractor] = {
-        "untrained": UntrainedFeatures(export, config.seed),
-        "raw_pixels": RawPixels(export.description.image_size),
-    }
-    return {"model": SavedModelFeatures(export)} | {
-        name: baselines[name] for name in config.baselines
-    }
-
-
-def _evaluate_frozen(
-    protocol: str, task: TaskFeatures, config: TransferConfig
-) -> protocols.Outcome:
-    run: dict[str, Callable[[], protocols.Outcome]] = {
-        "few_shot": lambda: protocols.few_shot(task, config.few_shot),
-        "linear_probe": lambda: protocols.linear_probe(task, config.linear_probe),
-        "knn": lambda: protocols.knn(task, config.knn),
-    }
-    return run[protocol]()
-
-
-def _fine_tune(
-    config: TransferConfig,
-    subject: Subject,
-    strategy: tf.distribute.Strategy,
-    task: Task,
-    output: Path,
-) -> protocols.Outcome:
-    def keep(final: FinalModel) -> None:
-        export_model(
-            final.model,
-            final.preprocess,
-            task.class_names,
-            str(output / "model"),
-            variant=str(subject.identity["variant"]),
-            origin={"fine_tuned_from": subject.identity, "data": task.identity},
-        )
-
-    keep_model = keep if config.fine_tune.export else None
-    folder = output / "fine_tune"
-    return run_fine_tuning(subject, task, config.fine_tune, strategy, folder, keep_model)
-
-
-def _scores(outcome: protocols.Outcome) -> dict[str, Any]:
-    return {setting: score.as_json() for setting, score in outcome.scores.items()}
-
-
-def _circumstances(
-    config: TransferConfig, subject: Subject, task: Task, counts: np.ndarray | None
-) -> Result:
-    """Everything needed to repeat the evaluation, and what to know when reading it."""
-
-    def described(splits: Mapping[str, Split]) -> Result:
-        return {
-            role: {
-                "name": split.name,
-                "num_examples": split.num_examples,
-                "fingerprint": split.fingerprint,
-            }
-            for role, split in splits.items()
-        }
-
-    return {
-        "notes": _notes(config, task, counts),
-        "model": subject.identity,
-        "data": task.identity
-        | {
-            "class_names": list(task.class_names),
-            "train_images_per_class": None if counts is None else counts.tolist(),
-            "splits": described(task.splits()),
-            "extra_tests": described(task.extra_tests),
-        },
-        "config": asdict(config),
-        "versions": {
+    result = TransferResult(
+        protocols=protocols,
+        model=evaluated.identity,
+        data=_data_facts(task, features),
+        config=asdict(config),
+        versions={
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
             "numpy": np.__version__,
             "scikit-learn": sklearn.__version__,
         },
-    }
+        notes=list(dict.fromkeys(notes)),
+        seconds=0.0,
+    )
+    result = replace(result, seconds=round(time.monotonic() - started, 1))
+    return write_report(output, config.attention_images, shown, task, result, outcomes)
 
 
-def _notes(config: TransferConfig, task: Task, counts: np.ndarray | None) -> list[str]:
-    notes = [f"extra test {name} is left out: {why}" for name, why in task.missing_tests.items()]
-    if counts is None or "few_shot" not in config.protocols:
-        return notes
-    for shots in config.few_shot.shots:
-        short = np.flatnonzero(counts < shots)
-        if len(short):
-            names = ", ".join(f"{task.class_names[i]} ({counts[i]})" for i in short[:5])
-            more = f" and {len(short) - 5} more" if len(short) > 5 else ""
-            notes.append(
-                f"{shots} shots: all images were taken of the classes that have fewer: "
-                f"{names}{more}"
-            )
-    return notes
+def _evaluate_frozen(
+    protocol: FrozenProtocol, features: Mapping[str, TaskFeatures]
+) -> dict[str, Outcome]:
+    return {learner: protocol.evaluate(of_task) for learner, of_task in features.items()}
 
 
-def _unconverged(config: TransferConfig, outcomes: Outcomes) -> list[str]:
-    limit = config.linear_probe.max_iterations
-    return [
-        f"linear probe of {name}: not converged after {limit:,} iterations, "
-        "--linear_probe.max_iterations allows more"
-        for name, outcome in outcomes.get("linear_probe", {}).items()
-        for score in outcome.scores.values()
-        if score.chosen["iterations"] >= limit
-    ]
+def _scores(outcomes: Mapping[str, Outcome]) -> dict[str, dict[str, Score]]:
+    """Scores by learner: the model, its variants that have a name, the baselines."""
+    found = {MODEL: outcomes[MODEL].scores}
+    found |= {f"{MODEL}_{name}": scores for name, scores in outcomes[MODEL].also.items()}
+    return found | {name: outcome.scores for name, outcome in outcomes.items() if name != MODEL}
+
+
+def _fine_tune(
+    config: TransferConfig,
+    evaluated: EvaluatedModel,
+    strategy: tf.distribute.Strategy,
+    task: Task,
+    output: Path,
+) -> tuple[dict[str, Outcome], Export | None]:
+    """The outcome, and the fine-tuned model where it is kept."""
+    keeper = FineTunedExport(output / "model", evaluated, task) if config.fine_tune.export else None
+    folder = output / "fine_tune"
+    outcome = run_fine_tuning(evaluated, task, config.fine_tune, strategy, folder, keeper)
+    return {MODEL: outcome}, open_export(str(keeper.folder)) if keeper else None
+
+
+def _data_facts(task: Task, features: Mapping[str, TaskFeatures]) -> DataFacts:
+    def facts(splits: Mapping[str, Split]) -> dict[str, SplitFacts]:
+        return {
+            role: SplitFacts(split.name, split.num_examples, split.fingerprint)
+            for role, split in splits.items()
+        }
+
+    counts = None
+    if features:
+        counts = np.bincount(features[MODEL].train.labels, minlength=len(task.class_names)).tolist()
+    return DataFacts(
+        identity=task.identity,
+        class_names=list(task.class_names),
+        train_images_per_class=counts,
+        splits=facts(task.splits()),
+        extra_tests=facts(task.extra_tests),
+    )

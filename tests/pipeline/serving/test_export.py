@@ -2,47 +2,13 @@
 
 import numpy as np
 import pytest
+from finished_runs import make_workdir
 
 from groundwork.errors import UserError
 from pipeline import export
-from pipeline.data.data_config import DataConfig
-from pipeline.recipe.run_config import PretrainConfig
 from pipeline.serving.loading import open_export
-from pipeline.training.model.build_model import build_model
-from pipeline.training.model.model_config import ModelConfig
-from pipeline.training.state.checkpoint import Checkpointer
-from pipeline.training.state.train_state import TrainState
-from pipeline.workdir.workdir import Workdir
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 3)).astype(np.float32)
-
-
-def make_workdir(folder, ema_decay=None, **options):
-    """A run with checkpoints of steps 1 and 2, its weights random; returns its state."""
-    config = PretrainConfig(
-        data=DataConfig(source="nowhere", image_size=16, eval_resize=20),
-        workdir=str(folder),
-        model=ModelConfig("Ti/16", num_layers=1, width=16, mlp_dim=32, num_heads=2),
-        ema_decay=ema_decay,
-        steps=2,
-        **options,
-    )
-    workdir = Workdir(str(folder))
-    workdir.archive(config, ["ant", "bée"])
-    state = TrainState(
-        build_model(config.model, config.data.height_width, 2, seed=config.seed),
-        config.optim,
-        seed=0,
-        ema_decay=ema_decay,
-    )
-    checkpointer = Checkpointer(state, workdir.checkpoints, keep=2)
-    generator = np.random.default_rng(1)
-    for step in (1, 2):
-        state.step.assign(step)
-        for variable in [*state.variables, *state.ema]:
-            variable.assign(generator.normal(0, 0.3, variable.shape))
-        checkpointer.save()
-    return state
 
 
 def run_export(monkeypatch, *arguments):

@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 from dataset_folders import REPOSITORY
+from transfer_results import few_shot_result
 
 from groundwork import command_line
 from groundwork.errors import UserError
+from pipeline.evaluation.protocols.scores import Score
+from pipeline.evaluation.reports.transfer_result import read_result
 from pipeline.evaluation.transfer.transfer_config import TransferConfig
 from pipeline.evaluation.transfer.transfer_evaluation import run_transfer
 from pipeline.recipe.run_config import PretrainConfig
@@ -104,13 +107,10 @@ class Commands:
         Path(recipe.workdir, "metrics.jsonl").write_text("".join(lines))
 
     def _evaluate(self, transfer, name):
-        score = {"mean": self.accuracy[name], "std": 0.02, "accuracies": [0.0] * 4}
-        result = {
-            "few_shot": {"model": {"1": score, "5": score}},
-            "data": {"splits": {"test": {"num_examples": 100, "fingerprint": "f"}}},
-        }
+        score = Score(self.accuracy[name], 0.02, [0.0] * 4, {})
+        result = few_shot_result({"1": score, "5": score}, test_examples=100)
         Path(transfer.output).mkdir(parents=True, exist_ok=True)
-        Path(transfer.output, "result.json").write_text(json.dumps(result))
+        Path(transfer.output, "result.json").write_text(result.to_json())
 
 
 @pytest.fixture
@@ -136,8 +136,8 @@ def test_a_member_is_really_trained_and_evaluated(study, monkeypatch):
     assert run_study(study) == 0
     (member,) = stored(study)["members"]
     report = Path(study.output, "members/small/transfer/shapes/result.json")
-    result = json.loads(report.read_text())
-    assert member["scores"]["shapes"]["mean"] == result["few_shot"]["model"]["5"]["mean"]
+    result = read_result(str(report.parent))
+    assert member["scores"]["shapes"]["mean"] == result.protocols["few_shot"].model["5"].mean
     assert (member["steps"], member["images"]) == (4, 64)
     assert member["flops"] == training_cost(pretrain_config(study, study.members[0]), 3, 64).flops
     assert 0 < member["device_hours"] < 1
@@ -165,6 +165,9 @@ def test_the_report_has_figure_table_and_ratio(study, commands, capsys):
     assert figure.shape[1] > 800
     page = Path(study.output, "study.html").read_text()
     assert "data:image/png;base64," in page and "ResNet / ViT" in page
+    times = ratio["ratio"]["mean"]
+    assert f"for the same accuracy ResNet takes {times:.2g} times the FLOPs of ViT" in page
+    assert "large (ViT) is best: 80.0 ± 4.1 %" in page
 
 
 def test_what_is_finished_is_kept_and_members_are_added(study, commands):
@@ -175,6 +178,23 @@ def test_what_is_finished_is_kept_and_members_are_added(study, commands):
     run_study(study)
     assert commands.ran == [("pretrain", "conv"), ("transfer", "conv")]
     assert len(stored(study)["members"]) == 3
+
+
+def test_a_report_of_another_version_is_written_again(study, commands):
+    run_study(study)
+    commands.ran.clear()
+    report = Path(study.output, "members/large/transfer/shapes/result.json")
+    report.write_text('{"few_shot": {"model": {}}}')
+    run_study(study)
+    assert commands.ran == [("transfer", "large")]
+
+
+def test_an_output_that_cannot_be_written_is_named(study, commands, tmp_path):
+    (tmp_path / "file").touch()
+    study.output = str(tmp_path / "file" / "study")
+    with pytest.raises(UserError, match=r"output .*file/study cannot be written"):
+        run_study(study)
+    assert not commands.ran
 
 
 def test_machines_share_the_members_and_each_draws_what_is_there(study, commands):

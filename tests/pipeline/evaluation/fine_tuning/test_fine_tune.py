@@ -1,6 +1,6 @@
 """Fine-tuning: the arithmetic of a run, and the protocol around runs."""
 
-import json
+import shutil
 from typing import Any
 
 import keras
@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from dataset_folders import encode, write_dataset_folder
 from exported_models import export_tiny_vit, tiny_vit
+from finished_runs import make_workdir
 
 import vit_keras
 from groundwork.errors import TrainingDiverged, UserError
@@ -19,10 +20,11 @@ from pipeline.evaluation.fine_tuning import fine_tune_recipe as recipe_module
 from pipeline.evaluation.fine_tuning.fine_tune_config import FineTuneConfig
 from pipeline.evaluation.fine_tuning.fine_tune_recipe import make_recipe
 from pipeline.evaluation.fine_tuning.fine_tuner import FineTuner
+from pipeline.evaluation.reports import report as report_module
 from pipeline.evaluation.tasks.task_config import TransferData
 from pipeline.evaluation.transfer.transfer_config import TransferConfig
 from pipeline.evaluation.transfer.transfer_evaluation import run_transfer
-from pipeline.named_models.evaluated_model import open_subject
+from pipeline.named_models.evaluated_model import open_evaluated_model
 from pipeline.serving.loading import open_export
 
 SETTINGS: dict[str, Any] = {"image_size": 16, "flip": False, "batch_size": 16, "warmup_steps": 5}
@@ -149,14 +151,15 @@ def report(inputs):
 
 
 def test_learns_and_takes_the_rate_that_is_best_on_the_dev_split(report):
-    _, result = report
-    score = result["fine_tune"]["model"]["paper"]
-    assert score["mean"] > 0.9
-    chosen = score["chosen"]
+    output, result = report
+    score = result.protocols["fine_tune"].model["paper"]
+    assert score.mean > 0.9
+    chosen = score.chosen
     assert chosen["learning_rate"] == 0.05
     assert chosen["dev accuracy at 0.05"] > chosen["dev accuracy at 1e-06"]
-    assert result["analysis"]["protocol"] == "fine_tune"
-    json.dumps(result)
+    assert result.analysis.protocol == "fine_tune"
+    text = (output / "report.md").read_text()
+    assert "learning_rate 0.05" in text and "dev accuracy at 1e-06 " in text
 
 
 def test_the_exported_model_repeats_the_result_from_the_files_bytes(inputs, report):
@@ -168,15 +171,18 @@ def test_the_exported_model_repeats_the_result_from_the_files_bytes(inputs, repo
     images, labels = zip(*((image, label) for image, label, _ in bars(30, 2)), strict=True)
     served = serve(image_bytes=tf.constant(images))["probabilities"].numpy()
     hits = served.argmax(1) == np.array(labels)
-    assert hits.mean() == result["fine_tune"]["model"]["paper"]["mean"]
+    assert hits.mean() == result.protocols["fine_tune"].model["paper"].mean
     chosen = FineTuneConfig(**SETTINGS)
     recipe, strategy = make_recipe(chosen, 64, 960), tf.distribute.get_strategy()
     again = FineTuner(lambda _: export.keras_model(), recipe, chosen, strategy).predict(test)
     np.testing.assert_allclose(
-        np.sort(again["confidences"]), np.sort(served.max(axis=1)), atol=1e-5
+        np.sort(again["probabilities"].max(axis=1)), np.sort(served.max(axis=1)), atol=1e-3
     )
     assert export.description.class_names == ("left", "right")
     assert export.description.image_size == (16, 16)
+    card = (output / "model" / "README.md").read_text()
+    assert f"{hits.mean():.2%}" in card and "Dev accuracy at 0.05" in card
+    assert "peak learning rate 0.05" in card and "`left`, `right`" in card
 
 
 def test_finished_runs_are_not_repeated(inputs, report, monkeypatch):
@@ -188,9 +194,34 @@ def test_finished_runs_are_not_repeated(inputs, report, monkeypatch):
     monkeypatch.setattr(protocol, "FineTuner", unexpected)
     options = {"learning_rates": [1e-6, 0.05], "polyak_decay": 0.5}
     again = run_transfer(config(inputs, output, **options))
-    assert again["fine_tune"] == first["fine_tune"]
+    assert again.protocols == first.protocols
     with pytest.raises(AssertionError, match="finished before"):
         run_transfer(config(inputs, output, **(options | {"steps": 41})))
+
+
+def test_the_pictures_are_of_the_fine_tuned_model(inputs, report, monkeypatch):
+    output, _ = report
+    assert (output / "attention.png").exists()
+    drawn = []
+    monkeypatch.setattr(report_module, "draw_attention", lambda model, *_: drawn.append(model))
+    run_transfer(config(inputs, output, learning_rates=[1e-6, 0.05], polyak_decay=0.5))
+    tuned = open_export(str(output / "model")).keras_model()
+    assert_equal(drawn[0].get_weights(), tuned.get_weights())
+
+
+def test_a_file_of_weights_has_pictures_too_and_a_lost_model_is_made_again(inputs, tmp_path):
+    vit_keras.save_weights(tiny_vit((16, 16)), str(inputs / "official.npz"), "official")
+    options = {"learning_rates": [0.05], "steps": 2}
+    first = run_transfer(config(inputs, tmp_path, "official.npz", **options))
+    assert (tmp_path / "attention.png").exists() and not first.notes
+    card = (tmp_path / "model" / "README.md").read_text()
+    shutil.rmtree(tmp_path / "model")
+    assert run_transfer(config(inputs, tmp_path, "official.npz", **options)) is not None
+    assert (tmp_path / "model" / "README.md").read_text().partition("SHA")[0] == (
+        card.partition("SHA")[0]
+    )
+    without = run_transfer(config(inputs, tmp_path, "official.npz", export=False, **options))
+    assert "no pictures of attention" in without.notes[0]
 
 
 @pytest.mark.parametrize("form", ["random/model.keras", "weights.npz"])
@@ -198,25 +229,23 @@ def test_starts_from_a_file_of_weights(inputs, form):
     size = (16, 24) if form.endswith(".keras") else (16, 16)  # official files have square grids
     live = tiny_vit(size)
     vit_keras.save_weights(live, str(inputs / "weights.npz"), "official")
-    subject = open_subject(str(inputs / form))
-    assert subject.export is None
-    model = subject.load(size, 5, "float32")
+    evaluated = open_evaluated_model(str(inputs / form))
+    assert evaluated.export is None
+    model = evaluated.load(size, 5, "float32")
     images = np.random.default_rng(0).uniform(-1, 1, (2, *size, 3)).astype(np.float32)
     np.testing.assert_allclose(model.features(images), live.features(images), atol=1e-5)
     assert model.num_classes == 5 and np.all(model(images) == 0)
 
 
 def test_starts_from_a_workdir(tmp_path):
-    from test_export import make_workdir
-
     state = make_workdir(tmp_path / "run")
-    subject = open_subject(str(tmp_path / "run"))
+    evaluated = open_evaluated_model(str(tmp_path / "run"))
     images = np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 3)).astype(np.float32)
     expected = state.model.features(images)
     np.testing.assert_allclose(
-        subject.load((16, 16), 7, "float32").features(images), expected, atol=1e-5
+        evaluated.load((16, 16), 7, "float32").features(images), expected, atol=1e-5
     )
-    assert subject.identity["origin"]["step"] == 2
+    assert evaluated.identity["origin"]["step"] == 2
 
 
 def test_settings_that_cannot_be(inputs, tmp_path):
@@ -228,10 +257,14 @@ def test_settings_that_cannot_be(inputs, tmp_path):
         options = config(inputs, tmp_path, model="model/model.keras")
         options.protocols = ["knn"]
         run_transfer(options)
+    with pytest.raises(UserError, match=r"fine_tune\.steps is 0"):
+        run_transfer(config(inputs, tmp_path, steps=0))
+    with pytest.raises(UserError, match=r"fine_tune\.warmup_steps is -1"):
+        run_transfer(config(inputs, tmp_path, warmup_steps=-1))
     with pytest.raises(UserError, match="polyak_decay is 1"):
         run_transfer(config(inputs, tmp_path, polyak_decay=1.5))
     with pytest.raises(UserError, match="does not exist"):
-        open_subject(str(tmp_path / "none.npz"))
+        open_evaluated_model(str(tmp_path / "none.npz"))
     splits = {"train": bars(20, 1), "test": [(i, -1, k) for i, _, k in bars(4, 2)]}
     write_dataset_folder(tmp_path / "unlabelled", splits, ("left", "right"))
     options = config(inputs, tmp_path / "report")

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from groundwork.errors import UserError
 from pipeline.evaluation.fine_tuning.fine_tune_config import FineTuneConfig
-from pipeline.evaluation.fine_tuning.fine_tune_recipe import learning_rates, make_recipe
+from pipeline.evaluation.fine_tuning.fine_tune_recipe import make_recipe
 
 PHOTO = 375 * 500
 
@@ -21,7 +21,7 @@ def test_paper_recipe_is_table_4():
     assert (flowers.momentum, flowers.clip_norm, flowers.mixup) == (0.9, 1.0, 0.0)
     assert make_recipe(config, 50_000, 32 * 32).steps == 10_000
     assert make_recipe(config, 1_281_167, PHOTO).steps == 20_000
-    assert learning_rates(config) == [0.001, 0.003, 0.01, 0.03]
+    assert config.rates() == [0.001, 0.003, 0.01, 0.03]
 
 
 def test_cosine_with_linear_warm_up():
@@ -49,7 +49,7 @@ def test_hyperrule_schedule(examples, supports, mixup):
     config = FineTuneConfig(recipe="bit_hyperrule")
     recipe = make_recipe(config, examples, PHOTO)
     assert (recipe.steps, recipe.mixup, recipe.clip_norm) == (supports[-1], mixup, None)
-    assert learning_rates(config) == [0.003]
+    assert config.rates() == [0.003]
     warmup, *drops, _ = supports
     for step in {0, 1, warmup - 1, warmup, *drops, *(d + 1 for d in drops), supports[-1] - 1}:
         rate = 0.003 * min(1.0, step / warmup)

@@ -5,18 +5,22 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from pipeline.evaluation.features.feature_set import FeatureSet, TaskFeatures
-from pipeline.evaluation.protocols.frozen import few_shot
-from pipeline.evaluation.protocols.least_squares import LeastSquares, draw_shots, take_shots
-from pipeline.evaluation.protocols.protocol_config import FewShotConfig
+from pipeline.evaluation.protocols.few_shot import (
+    PAPER_L2,
+    FewShot,
+    LeastSquares,
+    draw_shots,
+    take_shots,
+)
 
 CLASSES = 4
 
 
 def clusters(examples, width, seed, spread=1.5):
     generator = np.random.default_rng(seed)
-    centres = np.random.default_rng(0).normal(size=(CLASSES, width))
+    centers = np.random.default_rng(0).normal(size=(CLASSES, width))
     labels = generator.integers(0, CLASSES, examples)
-    features = centres[labels] + spread * generator.normal(size=(examples, width))
+    features = centers[labels] + spread * generator.normal(size=(examples, width))
     return FeatureSet(features.astype(np.float32), labels)
 
 
@@ -75,25 +79,25 @@ def task(validation=None):
 
 
 def test_scores_are_over_seeds_and_grow_with_shots():
-    outcome = few_shot(task(), FewShotConfig(shots=[1, 20], seeds=[0, 1, 2, 3], l2=[1.0]))
+    outcome = FewShot(shots=[1, 20], seeds=[0, 1, 2, 3], l2=[1.0]).evaluate(task())
     one, twenty = outcome.scores["1"], outcome.scores["20"]
     assert len(one.accuracies) == 4
     assert one.mean == pytest.approx(np.mean(one.accuracies))
     assert one.std == pytest.approx(np.std(one.accuracies, ddof=1))
     assert twenty.mean > one.mean + 0.1
-    assert few_shot(task(), FewShotConfig(shots=[1], seeds=[2], l2=[1.0])).scores["1"].std == 0.0
+    assert FewShot(shots=[1], seeds=[2], l2=[1.0]).evaluate(task()).scores["1"].std == 0.0
 
 
 @pytest.mark.parametrize("validation", [None, clusters(60, 9, 3)])
 def test_penalty_is_chosen_on_validation_images_alone(validation):
-    config = FewShotConfig(shots=[5], seeds=[0, 1], l2=[1e-3, 1e2, 1e9])
+    config = FewShot(shots=[5], seeds=[0, 1], l2=[1e-3, 1e2, 1e9])
     data = task(validation)
-    chosen = few_shot(data, config).scores["5"].chosen["l2"]
+    chosen = config.evaluate(data).scores["5"].chosen["l2"]
     fit, held_out = data.selection()
     means = {}
     for l2 in config.l2:
-        single = FewShotConfig(shots=[5], seeds=[0, 1], l2=[l2])
-        means[l2] = few_shot(TaskFeatures(CLASSES, fit, held_out, None, 0), single).scores["5"].mean
+        single = FewShot(shots=[5], seeds=[0, 1], l2=[l2])
+        means[l2] = single.evaluate(TaskFeatures(CLASSES, fit, held_out, None, 0)).scores["5"].mean
     assert means[chosen] == max(means.values())
     assert len(set(means.values())) > 1  # the choice matters
 
@@ -106,3 +110,25 @@ def test_held_out_part_is_disjoint_and_repeats():
     assert rows.isdisjoint(row.tobytes() for row in held_out.features)
     assert np.array_equal(fit.features, again.features)
     assert len(data.final()) == 150
+
+
+def test_the_paper_s_penalty_is_a_row_beside_the_chosen_one_and_alone_the_only_one():
+    swept = FewShot(shots=[5], seeds=[0, 1], l2=[1.0, 10.0]).evaluate(task())
+    alone = FewShot(shots=[5], seeds=[0, 1], l2=[PAPER_L2]).evaluate(task())
+    assert swept.also["paper"] == alone.scores
+    assert swept.also["paper"]["5"].chosen == {"l2": 1024.0}
+    assert not alone.also
+
+
+def test_by_default_the_penalty_suits_few_images_better_than_the_paper_s():
+    wide = TaskFeatures(CLASSES, clusters(150, 300, 1), clusters(300, 300, 2), None, seed=0)
+    outcome = FewShot(shots=[5]).evaluate(wide)
+    assert outcome.scores["5"].mean >= outcome.also["paper"]["5"].mean
+    assert outcome.predictions.shape == (3, 300)
+
+
+def test_probabilities_name_the_prediction_and_sum_to_one():
+    outcome = FewShot(shots=[10], seeds=[0, 1], l2=[1.0]).evaluate(task())
+    assert outcome.probabilities is not None
+    np.testing.assert_allclose(outcome.probabilities.sum(axis=1), 1.0)
+    assert np.mean(outcome.probabilities.argmax(axis=1) == outcome.predictions[0]) > 0.99

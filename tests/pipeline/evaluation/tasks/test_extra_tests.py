@@ -14,9 +14,9 @@ from transfer_tasks import CLASS_NAMES, config, stripes
 from groundwork.errors import UserError
 from pipeline.data.dataset.split import read_records
 from pipeline.evaluation.fine_tuning.fine_tune_config import FineTuneConfig
-from pipeline.evaluation.protocols.protocol_config import FewShotConfig
+from pipeline.evaluation.protocols.few_shot import FewShot
 from pipeline.evaluation.protocols.scores import count_hits, score
-from pipeline.evaluation.reports.comparison import compare_reports
+from pipeline.evaluation.reports.comparison import compare, comparison_text
 from pipeline.evaluation.tasks.extra_tests import open_extra_tests
 from pipeline.evaluation.tasks.task_config import ExtraTest, TransferData
 from pipeline.evaluation.transfer.transfer_evaluation import run_transfer
@@ -112,7 +112,7 @@ def test_one_classifier_is_measured_on_all_test_sets(inputs, tmp_path):
         inputs,
         report,
         protocols=["few_shot", "linear_probe", "knn", "fine_tune"],
-        few_shot=FewShotConfig(shots=[5], seeds=[0, 1]),
+        few_shot=FewShot(shots=[5], seeds=[0, 1]),
         fine_tune=FineTuneConfig(
             steps=3, image_size=16, batch_size=16, learning_rates=[0.1], export=False
         ),
@@ -129,21 +129,20 @@ def test_one_classifier_is_measured_on_all_test_sets(inputs, tmp_path):
     predictions = np.load(report / "predictions.npz")
     labelled = predictions["label"] != 1
     for protocol in options.protocols:
-        scores = result[protocol]["model"]
-        found = scores[list(scores)[-1]]
-        same, other = found["extra_tests"]["same"], found["extra_tests"]["other"]
-        assert (same["mean"], same["num_examples"]) == (pytest.approx(found["mean"]), 40)
-        assert other["num_examples"] == labelled.sum() < 40
-        right = (predictions[protocol] == predictions["label"])[labelled]
-        assert other["accuracies"][0] == pytest.approx(right.mean())
-    assert result["notes"] == [
+        found = result.protocols[protocol].last
+        same, other = found.extra_tests["same"], found.extra_tests["other"]
+        assert (same.mean, same.num_examples) == (pytest.approx(found.mean), 40)
+        assert other.num_examples == labelled.sum() < 40
+        right = (predictions[protocol][0] == predictions["label"])[labelled]
+        assert other.accuracies[0] == pytest.approx(right.mean())
+    assert result.notes == [
         "extra test v2 is left out: the TFDS dataset imagenet_v2/matched-frequency has not been "
         f"prepared in data_dir {tmp_path}: get it with tfds build imagenet_v2/matched-frequency "
         f"--data_dir {tmp_path}"
     ]
     text = (report / "report.md").read_text()
-    assert "|          5 |  5 on same | 5 on other |" in text and "tfds build imagenet_v2" in text
-    assert "linear_probe on other" in compare_reports([str(report)])
+    assert "|          5 |  5 on same |  5 on other |" in text and "tfds build imagenet_v2" in text
+    assert "linear_probe on other" in comparison_text(compare([str(report)]))
     tags = {
         value.tag
         for path in (report / "tensorboard").iterdir()
@@ -152,7 +151,7 @@ def test_one_classifier_is_measured_on_all_test_sets(inputs, tmp_path):
     }
     assert "transfer_few_shot/model/5 on other" in tags
     again = run_transfer(options)
-    assert again["fine_tune"] == result["fine_tune"]
+    assert again.protocols["fine_tune"] == result.protocols["fine_tune"]
 
 
 def test_settings_that_cannot_be(inputs, tmp_path):

@@ -13,6 +13,7 @@ from tfds_datasets import write_tfds
 from groundwork.errors import UserError
 from pipeline.data.dataset.split import read_records
 from pipeline.data.images.preprocess import decode_rgb
+from pipeline.evaluation.reports.transfer_result import read_result
 from pipeline.evaluation.tasks.task_config import TransferData
 from pipeline.evaluation.tasks.vtab import labels
 from pipeline.evaluation.tasks.vtab.open_vtab_task import find_tasks, open_vtab_task
@@ -190,10 +191,12 @@ def test_suite_runs_what_is_there_and_says_how_to_get_the_rest(tmp_path, capsys)
         attention_images=0,
     )
     summary = run_transfer(config)
-    assert list(summary["tasks"]) == ["eurosat"] and not summary["complete"]
-    assert set(summary["missing"]) == {"patch_camelyon", "resisc45", "diabetic_retinopathy"}
-    task_result = json.loads((tmp_path / "report" / "eurosat" / "result.json").read_text())
-    assert summary["tasks"]["eurosat"]["knn 20"] == task_result["knn"]["model"]["20"]["mean"]
+    assert list(summary.tasks) == ["eurosat"] and not summary.complete
+    assert set(summary.missing) == {"patch_camelyon", "resisc45", "diabetic_retinopathy"}
+    task_result = read_result(str(tmp_path / "report" / "eurosat"))
+    assert summary.tasks["eurosat"]["knn 20"] == task_result.protocols["knn"].model["20"].mean
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "on average over 1 of 19 tasks (few_shot 25)" in page and "tfds build resisc45" in page
     printed = capsys.readouterr().out
     assert "1 of 19 tasks: the means are not those of VTAB" in printed
     assert f"tfds build resisc45 --data_dir {tmp_path}/tfds" in printed

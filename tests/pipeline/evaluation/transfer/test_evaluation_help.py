@@ -7,7 +7,7 @@ HELP = """
 import sys
 from importlib import import_module
 for name in ("export", "transfer", "classify", "compare"):
-    sys.argv = [name, "--help"]
+    sys.argv = [name, "--help=all"]
     try:
         import_module(f"pipeline.{name}").main()
     except SystemExit as end:

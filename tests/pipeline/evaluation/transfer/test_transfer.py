@@ -1,6 +1,6 @@
 """Transfer evaluation from command to report."""
 
-import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from transfer_tasks import CLASS_NAMES, config, stripes
 
 from groundwork.errors import UserError
 from pipeline import transfer
+from pipeline.evaluation.reports.transfer_result import read_result
 from pipeline.evaluation.tasks.task import open_dataset_task
 from pipeline.evaluation.tasks.task_config import TransferData
 from pipeline.evaluation.transfer.transfer_config import TransferConfig
@@ -36,42 +37,45 @@ def report(inputs):
 
 
 def without_time(result):
-    return {name: value for name, value in result.items() if name not in ("seconds", "config")}
+    return replace(result, seconds=0.0, config={})
 
 
 def test_result_holds_scores_of_the_model_and_its_baselines(report):
     output, result = report
-    stored = json.loads((output / "result.json").read_text())
-    assert stored == json.loads(json.dumps(result))
-    for name in ("model", "untrained", "raw_pixels"):
-        by_shots = stored["few_shot"][name]
+    stored = read_result(str(output))
+    assert stored == result
+    assert list(stored.protocols) == ["knn", "few_shot", "linear_probe"]
+    few_shot = stored.protocols["few_shot"].scores
+    assert list(few_shot) == ["model", "model_paper", "untrained", "raw_pixels"]
+    for by_shots in few_shot.values():
         assert list(by_shots) == ["1", "5", "10", "25"]
-        assert all(0 <= score["mean"] <= 1 for score in by_shots.values())
-    assert stored["few_shot"]["raw_pixels"]["25"]["mean"] > 0.8  # the task can be learnt
-    assert stored["linear_probe"]["raw_pixels"]["linear_probe"]["mean"] > 0.9
-    assert set(stored["knn"]["model"]) == {"1", "5", "20"}
-    assert stored["data"]["train_images_per_class"] == [30, 30, 30]
-    assert stored["data"]["splits"]["test"]["num_examples"] == 60
-    assert stored["model"]["origin"]["step"] == 40
-    assert stored["notes"] == []
+        assert all(0 <= score.mean <= 1 for score in by_shots.values())
+    assert few_shot["raw_pixels"]["25"].mean > 0.8  # the task can be learnt
+    assert few_shot["model_paper"]["25"].chosen == {"l2": 1024.0}
+    assert stored.protocols["linear_probe"].scores["raw_pixels"]["linear_probe"].mean > 0.9
+    assert set(stored.protocols["knn"].model) == {"1", "5", "20"}
+    assert stored.data.train_images_per_class == [30, 30, 30]
+    assert stored.data.test.num_examples == 60
+    assert stored.model["origin"]["step"] == 40
+    assert stored.notes == []
 
 
-def test_report_has_table_pictures_predictions_and_events(report):
+def test_report_has_verdict_table_pictures_and_events(report):
     output, result = report
     text = (output / "report.md").read_text()
-    ten_shots = result["few_shot"]["raw_pixels"]["10"]
-    assert f"{100 * ten_shots['mean']:.1f} ± {100 * ten_shots['std']:.1f}" in text
-    assert "untrained model" in text
+    ten_shots = result.protocols["few_shot"].scores["raw_pixels"]["10"]
+    assert f"{100 * ten_shots.mean:.1f} ± {100 * ten_shots.std:.1f}" in text
+    assert "untrained model" in text and "model, the paper's L2 of 1024" in text
+    assert "of 60 test images are right, which is " in text
+    assert "raw pixels" in result.verdict and "the untrained model" in result.verdict
     page = (output / "report.html").read_text()
     pictures = ["accuracy_by_shots", "confusion", "calibration", "attention", "errors"]
     for name in pictures:
         assert tf.io.decode_png((output / f"{name}.png").read_bytes()).shape[0] > 100
         assert f"({name}.png)" in text
     assert page.count("data:image/png;base64,") == len(pictures)
-    assert "<td>right</td>" in page and f"{100 * ten_shots['mean']:.1f} ±" in page
-    stored = np.load(output / "predictions.npz", allow_pickle=False)
-    probe = np.mean(stored["linear_probe"] == stored["label"])
-    assert probe == pytest.approx(result["linear_probe"]["model"]["linear_probe"]["mean"])
+    wrong = round(60 * (1 - result.protocols["linear_probe"].last.mean))
+    assert page.count("data:image/jpeg;base64,") == wrong
     tags = set()
     for path in (output / "tensorboard").iterdir():
         for event in tf.compat.v1.train.summary_iterator(str(path)):
@@ -82,18 +86,41 @@ def test_report_has_table_pictures_predictions_and_events(report):
     assert any("hparams" in tag for tag in tags)
 
 
+def test_predictions_have_keys_probabilities_and_every_seed(report):
+    output, result = report
+    stored = np.load(output / "predictions.npz", allow_pickle=False)
+    assert sorted(stored["key"]) == sorted(key for _, _, key in stripes(60, 2))
+    by_key = {key: label for _, label, key in stripes(60, 2)}
+    assert [by_key[key] for key in stored["key"]] == stored["label"].tolist()
+    for name, protocol in result.protocols.items():
+        hits = np.mean(stored[name] == stored["label"], axis=1)
+        assert hits.tolist() == pytest.approx(protocol.last.accuracies)
+        probabilities = stored[f"{name}_probabilities"].astype(float)
+        assert probabilities.sum(axis=1) == pytest.approx(np.ones(60), abs=2e-3)
+    probe = stored["linear_probe_probabilities"].argmax(axis=1)
+    assert np.mean(probe == stored["linear_probe"][0]) > 0.95
+
+
 def test_analysis_is_of_the_linear_probe(report):
     output, result = report
-    found = result["analysis"]
-    assert (found["protocol"], found["setting"]) == ("linear_probe", "linear_probe")
+    found = result.analysis
+    assert (found.protocol, found.setting) == ("linear_probe", "linear_probe")
     stored = np.load(output / "predictions.npz", allow_pickle=False)
     of_class = {
-        name: np.mean(stored["linear_probe"][stored["label"] == i] == i)
+        name: np.mean(stored["linear_probe"][0][stored["label"] == i] == i)
         for i, name in enumerate(CLASS_NAMES)
     }
-    worst = {one["name"]: one["accuracy"] for one in found["worst_classes"]}
-    assert worst == pytest.approx(of_class)
-    assert 0 <= found["expected_calibration_error"] <= 1
+    assert {one.name: one.recall for one in found.classes} == pytest.approx(of_class)
+    assert found.macro_recall == pytest.approx(np.mean(list(of_class.values())))
+    assert 0 <= found.expected_calibration_error <= 1
+    probe = result.protocols["linear_probe"].scores
+    contrast = next(
+        one
+        for one in found.contrasts
+        if (one.protocol, one.baseline) == ("linear_probe", "raw_pixels")
+    )
+    expected = probe["model"]["linear_probe"].mean - probe["raw_pixels"]["linear_probe"].mean
+    assert contrast.difference == pytest.approx(expected)
 
 
 def test_again_gives_the_same_numbers_from_the_cache_without_the_model(
@@ -114,17 +141,18 @@ def test_a_probe_that_did_not_converge_is_noted(inputs, report, tmp_path):
     short = config(inputs, tmp_path, protocols=["linear_probe"], baselines=[], attention_images=0)
     short.cache = str(report[0] / "features")
     short.linear_probe.max_iterations = 2
-    (note,) = run_transfer(short)["notes"]
-    assert note.startswith("linear probe of model: not converged after 2 iterations")
+    (note,) = run_transfer(short).notes
+    assert note.startswith("linear_probe: not converged after 2 iterations")
 
 
 def test_again_without_the_cache_gives_the_same_numbers(inputs, report, tmp_path):
     again = run_transfer(config(inputs, tmp_path, batch_size=7, attention_images=0))
-    for name, by_shots in report[1]["few_shot"].items():
+    scores = again.protocols["few_shot"].scores
+    for name, by_shots in report[1].protocols["few_shot"].scores.items():
         for shots, score in by_shots.items():
-            assert again["few_shot"][name][shots]["mean"] == pytest.approx(score["mean"], abs=0.02)
+            assert scores[name][shots].mean == pytest.approx(score.mean, abs=0.02)
     same = run_transfer(config(inputs, tmp_path / "2", batch_size=7, attention_images=0))
-    assert same["few_shot"] == again["few_shot"]
+    assert same.protocols == again.protocols
 
 
 def test_classes_with_fewer_images_are_named(inputs, tmp_path):
@@ -134,8 +162,8 @@ def test_classes_with_fewer_images_are_named(inputs, tmp_path):
     options = config(inputs, tmp_path / "report", attention_images=0, baselines=[])
     options.data.source = str(tmp_path / "few")
     result = run_transfer(options)
-    assert result["notes"] == [
-        f"{k} shots: all images were taken of the classes that have fewer: {names}"
+    assert result.notes == [
+        f"few_shot: {k} shots: all images were taken of the classes that have fewer: {names}"
         for k, names in [
             (5, "right (2)"),
             (10, "right (2)"),
@@ -167,12 +195,11 @@ def test_unlabelled_split_is_refused(inputs, tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("protocols", [], "protocols is empty"),
+        ("protocols", [], "protocols is empty: name at least one of knn, few_shot"),
+        ("protocols", ["kNN"], "there is no kNN; there are knn, few_shot, linear_probe, fine_tune"),
         ("batch_size", 0, "batch_size is"),
-        ("few_shot.shots", [0, 5], "few_shot.shots is"),
+        ("few_shot.shots", [0, 5], "few_shot.shots is .*such as --few_shot.shots 5"),
         ("few_shot.seeds", [], "few_shot.seeds is empty"),
-        ("fine_tune.steps", 0, "fine_tune.steps is"),
-        ("fine_tune.warmup_steps", -1, "fine_tune.warmup_steps is -1"),
         ("model", "/nowhere/model", "model folder /nowhere/model does not exist"),
         ("data.test_split", "exam", "no split exam"),
     ],
@@ -186,6 +213,14 @@ def test_settings_that_cannot_be(inputs, tmp_path, field, value, message):
     setattr(owner, name, value)
     with pytest.raises(UserError, match=message):
         run_transfer(options)
+
+
+def test_an_output_that_cannot_be_written_is_found_before_the_work(inputs, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"output .*file/report cannot be written .*another --out"):
+        run_transfer(config(inputs, tmp_path / "file" / "report"))
+    with pytest.raises(UserError, match=r"cache .*file/cache cannot be written .*another --cache"):
+        run_transfer(config(inputs, tmp_path / "r", cache=str(tmp_path / "file" / "cache")))
 
 
 def test_command_line_reaches_the_options(monkeypatch):

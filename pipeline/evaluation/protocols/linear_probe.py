@@ -1,0 +1,121 @@
+"""Linear probe: multinomial logistic regression by L-BFGS on all standardized features."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from groundwork.progress import Progress
+from pipeline.evaluation.features.feature_set import FeatureSet, TaskFeatures
+from pipeline.evaluation.protocols.checks import check_positive
+from pipeline.evaluation.protocols.protocol import Outcome, judge
+from pipeline.evaluation.protocols.scores import accuracy
+
+if TYPE_CHECKING:  # scikit-learn is imported late, so that --help is quick
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline
+
+SPAN_TOLERANCE = 1e-10
+"""Share of the variance that coordinates in the span of few examples may leave out."""
+
+
+@dataclass
+class LinearProbe:
+    """Logistic regression on frozen features."""
+
+    HEADING: ClassVar[str] = "Linear probe on all training images"
+    SETTING: ClassVar[str] = ""
+
+    c: list[float] = field(default_factory=lambda: [10.0**power for power in range(-5, 2)])
+    """Inverse strength of the L2 penalty, as in scikit-learn; the best on the validation part is
+    taken."""
+    max_iterations: int = 1000
+    """Largest number of L-BFGS iterations."""
+
+    def check(self) -> None:
+        """Raise a UserError where the options cannot be."""
+        check_positive("linear_probe.c", self.c)
+        check_positive("linear_probe.max_iterations", [self.max_iterations])
+
+    def evaluate(self, task: TaskFeatures) -> Outcome:
+        """One score: of the penalty that is best on the validation part."""
+        from sklearn.pipeline import make_pipeline
+
+        fit, validation = task.selection()
+        standardize = _standardizer(fit)
+        inputs, held_out = (standardize.transform(part.features) for part in (fit, validation))
+        accuracies: dict[float, float] = {}
+        progress = Progress("linear probe", len(self.c) + 1)
+        with _unconverged_is_counted():
+            path = self._regression()
+            path.set_params(warm_start=True)  # from the last penalty: fewer iterations
+            for c in sorted(self.c):
+                predicted = path.set_params(C=c).fit(inputs, fit.labels).predict(held_out)
+                accuracies[c] = accuracy(predicted, validation.labels)
+                share = 100 * accuracies[c]
+                progress.update(len(accuracies), f"c {c:g}: {share:.1f} % on validation")
+            c = max(self.c, key=lambda c: (accuracies[c], -c))  # of equals, the strongest penalty
+            train = task.final()
+            standardize = _standardizer(train)
+            final = self._regression().set_params(C=c)
+            final.fit(standardize.transform(train.features), train.labels)
+        progress.update(len(self.c) + 1, f"c {c:g} on all training images")
+        progress.close()
+        classifier = make_pipeline(standardize, final)
+        iterations = int(final.n_iter_.max())
+        chosen = {"c": c, "validation accuracy": accuracies[c], "iterations": iterations}
+        result, predictions = judge(task, [classifier.predict], chosen)
+        probabilities = np.zeros((len(task.test), task.num_classes))
+        probabilities[:, final.classes_] = classifier.predict_proba(task.test.features)
+        return Outcome(
+            {"linear_probe": result},
+            predictions,
+            task.test.labels,
+            probabilities,
+            notes=self._unconverged(iterations),
+        )
+
+    def _regression(self) -> LogisticRegression:
+        from sklearn.linear_model import LogisticRegression
+
+        return LogisticRegression(max_iter=self.max_iterations)
+
+    def _unconverged(self, iterations: int) -> tuple[str, ...]:
+        if iterations < self.max_iterations:
+            return ()
+        return (
+            f"not converged after {iterations:,} iterations, --linear_probe.max_iterations allows "
+            "more",
+        )
+
+
+def _standardizer(train: FeatureSet) -> Pipeline:
+    """Standardizes features; of few and wide examples it gives coordinates in their own span.
+
+    With an L2 penalty the weights lie in the span of the standardized examples, so that there the
+    problem is the same, and smaller.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    examples, width = train.features.shape
+    steps = [StandardScaler()]
+    if examples <= width:
+        steps.append(PCA(n_components=1.0 - SPAN_TOLERANCE, svd_solver="full"))
+    return make_pipeline(*steps).fit(np.asarray(train.features, np.float64))
+
+
+@contextlib.contextmanager
+def _unconverged_is_counted() -> Iterator[None]:
+    """The report has the iterations; the warning would be several lines for each penalty."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
