@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from beam_jobs import cli
 from beam_jobs.dataset import dataset_folder, dataset_reader
 from beam_jobs.dataset.dataset_folder import Job
 from beam_jobs.dataset.shards import Shard
-from beam_jobs.engines import engine
+from beam_jobs.engines import engine, job_process
 from beam_jobs.engines.engine_options import EngineOptions
 from groundwork import command_line, storage
 from groundwork.errors import UserError
@@ -112,4 +111,4 @@ def _build(
 
 
 if __name__ == "__main__":
-    cli.run_main(_MODULE)
+    job_process.run_main(_MODULE)

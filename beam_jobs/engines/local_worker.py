@@ -18,7 +18,7 @@ import threading
 from pathlib import Path
 
 from beam_jobs.engines import progress
-from beam_jobs.logs import quiet_beam
+from beam_jobs.engines.logs import quiet_beam
 
 PID_PREFIX = "worker-"
 """Of a file in FOLDER for each of these processes, gone once it has ended well."""
