@@ -111,7 +111,7 @@ def _accuracy_card(protocol: ProtocolResult, test_examples: int) -> Card:
     low, high = interval(protocol.last, test_examples)
     return Card(
         protocol.named_setting(),
-        percent(protocol.last).replace(" ", UNBROKEN) + f"{UNBROKEN}%",
+        f"{100 * protocol.last.mean:.1f}{UNBROKEN}%",
         f"95 % interval {100 * low:.1f} to {100 * high:.1f}",
     )
 
