@@ -10,11 +10,14 @@ what a later run can skip, and the bytes are the same on any runner with any num
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 
 from beam_jobs import cli
 from beam_jobs.corpus import splits
 from beam_jobs.corpus.corpus_options import CorpusOptions
+from beam_jobs.corpus.table_rows import parse_columns
+from beam_jobs.dataset.extra_features import check_name
 from groundwork import command_line
 from groundwork.errors import UserError
 
@@ -38,7 +41,22 @@ def _check(options: CorpusOptions) -> None:
         raise UserError(f"--max_rejected {options.max_rejected} is not a share from 0 to 1")
     if not 1 <= options.quality <= 100:
         raise UserError(f"--quality {options.quality} is not from 1 to 100")
-    for name in ("min_size", "max_size", "max_pixels", "shard_size", "shards"):
+    parse_columns(options.columns, ())
+    for names in options.keep:
+        for name in names.split(","):
+            check_name(name)
+    if options.separator not in (None, "tab") and len(options.separator or "") != 1:
+        raise UserError(f"--separator {options.separator!r}: give one character, or tab")
+    try:
+        codecs.lookup(options.encoding)
+    except LookupError as error:
+        raise UserError(f"--encoding {options.encoding}: Python knows no such encoding") from error
+    if options.retries < 0:
+        raise UserError(f"--retries {options.retries} is negative")
+    if options.download_timeout <= 0:
+        raise UserError(f"--download_timeout {options.download_timeout}: give more than 0 seconds")
+    positive = ("min_size", "max_size", "max_pixels", "shard_size", "shards")
+    for name in (*positive, "connections", "host_connections"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UserError(f"--{name} {value}: give at least 1")

@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beam_jobs import cli
 from beam_jobs.dataset import dataset_reader
 from beam_jobs.engines import engine
 from beam_jobs.engines.engine_options import EngineOptions
-from groundwork import command_line
+from groundwork import command_line, pages, storage
 from groundwork.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,26 +42,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = command_line.parse(Options, argv, prog=f"python -m {_MODULE}")
     if options.pictures < 0:
         raise UserError(f"--pictures {options.pictures} is negative")
-    dataset = dataset_reader.open_dataset(options.input)
+    dataset = dataset_reader.open_dataset(options.input, check=options.check)
     total = sum(map(sum, dataset.lengths.values()))
     print(f"describe_dataset: {total:,} images in {options.input}, {options.describe()}")
     statistics = engine.collect(
         lambda pipeline: _build(pipeline, dataset, options.pictures), options, total=total
     )
+    if options.check:
+        return
 
     from beam_jobs.inspection import dataset_page, dataset_report
-    from groundwork import pages
 
     report = dataset_report.report(dataset, statistics)
-    folder = Path(options.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(asdict(report), indent=1, ensure_ascii=False)
-    (folder / "dataset.json").write_text(text + "\n", encoding="utf-8")
+    values = storage.join(options.output, "dataset.json")
+    storage.write_text(values, json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n")
     samples = sorted(sample for shard in statistics for sample in shard.samples)
     page = dataset_page.page(report, dataset.class_names, samples[: options.pictures])
-    pages.write(page, str(folder / "index.html"))
+    path = storage.join(options.output, "index.html")
+    pages.write(page, path)
     print(dataset_report.lines(report))
-    print(f"  more in {folder}/dataset.json and, with pictures, {folder}/index.html")
+    print(f"  more in {values} and, with pictures, {path}")
 
 
 def _build(

@@ -3,18 +3,21 @@
     python -m beam_jobs.extract_features --model runs/photos/export --input datasets/photos \\
         --output features/photos
 
-Writes one file a shard, in the order of the shard: keys, labels and features.
+Writes one file a shard, in the order of the shard: keys, labels and features. A job that was
+stopped goes on from what is there.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from beam_jobs import cli
-from beam_jobs.dataset import dataset_reader
+from beam_jobs.dataset import dataset_folder, dataset_reader
+from beam_jobs.dataset.dataset_folder import Job
+from beam_jobs.dataset.shards import Shard
 from beam_jobs.engines import engine
 from beam_jobs.engines.engine_options import EngineOptions
 from groundwork import command_line, storage
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     import apache_beam as beam
 
 _MODULE = "beam_jobs.extract_features"
+_OF_A_MODEL = ("saved_model.pb", "variables/variables.index")
+"""The graph, and a table of the variables with their checksums."""
 
 
 @dataclass(kw_only=True)
@@ -50,34 +55,60 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = command_line.parse(Options, argv, prog=f"python -m {_MODULE}")
     if options.batch_size < 1:
         raise UserError(f"--batch_size {options.batch_size}: give at least 1")
-    if not storage.exists(storage.join(options.model, "saved_model.pb")):
-        raise UserError(f"--model {options.model} is no SavedModel: python -m pipeline.export")
-    dataset = dataset_reader.open_dataset(options.input, options.splits)
+    dataset = dataset_reader.open_dataset(options.input, options.splits, check=options.check)
+    if options.check:
+        engine.run(lambda pipeline: _build(pipeline, dataset.shards, options), options)
+        return
+    job = _job(options)
+    with dataset_folder.locked(options.output):
+        dataset_folder.begin(options.output, job)
+        done = storage.names(options.output)
+        missing = [shard for shard in dataset.shards if _file_name(shard, options) not in done]
+        todo = sum(dataset.lengths[shard.split][shard.index] for shard in missing)
+        print(
+            f"extract_features: {len(missing):,} of {len(dataset.shards):,} shards of "
+            f"{options.input}, {todo:,} images, {options.describe()}"
+        )
+        if missing:
+            engine.run(lambda pipeline: _build(pipeline, missing, options), options, total=todo)
     total = sum(map(sum, dataset.lengths.values()))
-    print(f"extract_features: {total:,} images of {options.input}, {options.describe()}")
-    if not storage.is_remote(options.output):
-        Path(options.output).mkdir(parents=True, exist_ok=True)
-    engine.run(lambda pipeline: _build(pipeline, dataset, options), options, total=total)
     print(f"{options.output}: {len(dataset.shards):,} files, {total:,} images")
 
 
+def _job(options: Options) -> Job:
+    """What the features are made of: a run with something else is refused."""
+    content = [storage.join(options.model, name) for name in _OF_A_MODEL]
+    if not storage.exists(content[0]):
+        raise UserError(f"--model {options.model} is no SavedModel: python -m pipeline.export")
+    # its metadata name each shard's SHA-256, or at least its length
+    for name in (dataset_folder.COMPLETED, "dataset_info.json"):
+        content.append(storage.join(options.input, name))
+    digest = hashlib.sha256(b"".join(map(storage.read, filter(storage.exists, content))))
+    made_from = {"model": options.model, "input": options.input, "format": options.format}
+    return Job(_MODULE, made_from | {"content": f"SHA-256 {digest.hexdigest()}"})
+
+
+def _file_name(shard: Shard, options: Options) -> str:
+    return f"{shard.name}.{options.format}"
+
+
 def _build(
-    pipeline: beam.Pipeline, dataset: dataset_reader.Dataset, options: Options
+    pipeline: beam.Pipeline, shards: Sequence[Shard], options: Options
 ) -> beam.PCollection[None]:
     import apache_beam as beam
-    from apache_beam.ml.inference.base import RunInference
 
-    from beam_jobs.inspection.feature_model import FeatureModel, read_images, write_features
+    from beam_jobs.inspection.feature_model import ExtractShard
 
-    return (
-        pipeline
-        | "Shards" >> beam.Create(dataset.shards)
-        | "Spread" >> beam.Reshuffle()
-        | "Read" >> beam.FlatMap(read_images, dataset.folder)
-        | "Features" >> RunInference(FeatureModel(options.model, options.batch_size))
-        | "By shard" >> beam.GroupBy(lambda features: features.shard)
-        | "Write" >> beam.Map(write_features, options.output, options.format)
+    extract = ExtractShard(
+        options.model, options.batch_size, options.input, options.output, options.format
     )
+    written: beam.PCollection[None] = (
+        pipeline
+        | "Shards" >> beam.Create(shards)
+        | "Spread" >> beam.Reshuffle()
+        | "Extract" >> beam.ParDo(extract)
+    )
+    return written
 
 
 if __name__ == "__main__":

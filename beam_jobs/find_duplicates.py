@@ -11,20 +11,13 @@ pre-training set. Writes `pairs.jsonl`, `exclude.txt` for `build_dataset --exclu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from beam_jobs import cli
 from beam_jobs.dataset import dataset_reader
-from beam_jobs.dataset.shards import Shard
 from beam_jobs.duplicates.duplicate_options import DuplicateOptions
 from beam_jobs.engines import engine
-from groundwork import command_line
+from groundwork import command_line, storage
 from groundwork.errors import UserError
-
-if TYPE_CHECKING:
-    import apache_beam as beam
-
-    from beam_jobs.duplicates.hash_shard import Hashes
 
 _MODULE = "beam_jobs.find_duplicates"
 
@@ -32,33 +25,30 @@ _MODULE = "beam_jobs.find_duplicates"
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the job."""
     options = command_line.parse(DuplicateOptions, argv, prog=f"python -m {_MODULE}")
-    if not 0 <= options.max_distance <= 100:
-        raise UserError(f"--max_distance {options.max_distance} is not from 0 to 100")
+    most = 400 if options.features else 100
+    if not 0 <= options.distance <= most:
+        raise UserError(f"--max_distance {options.distance} is not from 0 to {most}")
+    if options.batch_size < 1:
+        raise UserError(f"--batch_size {options.batch_size}: give at least 1")
+    files = storage.join(options.features or "", "saved_model.pb")
+    if options.features and not options.check and not storage.exists(files):
+        raise UserError(
+            f"--features {options.features} is no SavedModel: python -m pipeline.export"
+        )
     folders = [options.input, *options.against]
-    datasets = [dataset_reader.open_dataset(folder) for folder in folders]
-    todo = [(dataset.folder, shard) for dataset in datasets for shard in dataset.shards]
+    datasets = [dataset_reader.open_dataset(folder, check=options.check) for folder in folders]
     total = sum(sum(map(sum, dataset.lengths.values())) for dataset in datasets)
     print(f"find_duplicates: {total:,} images of {', '.join(folders)}, {options.describe()}")
-    hashes = engine.collect(lambda pipeline: _build(pipeline, todo, options), options, total=total)
 
-    from beam_jobs.duplicates import duplicate_report
+    from beam_jobs.duplicates import duplicate_report, pair_search
 
-    duplicate_report.write(hashes, options)
-
-
-def _build(
-    pipeline: beam.Pipeline, todo: list[tuple[str, Shard]], options: DuplicateOptions
-) -> beam.PCollection[Hashes]:
-    import apache_beam as beam
-
-    from beam_jobs.duplicates.hash_shard import HashShard
-
-    return (
-        pipeline
-        | "Shards" >> beam.Create(todo)
-        | "Spread" >> beam.Reshuffle()
-        | "Hash" >> beam.ParDo(HashShard(crops=options.crops, mirrored=options.mirrored))
+    corpus = pair_search.Corpus.of(datasets)
+    found = engine.collect(
+        lambda pipeline: pair_search.search(pipeline, corpus, options), options, total=total
     )
+    if not options.check:
+        pairs = pair_search.gather(found, corpus, against=bool(options.against))
+        duplicate_report.write(pairs, corpus.own, options)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,14 @@
 
     python -m beam_jobs.verify_dataset --input datasets/photos
 
-Exit status 0: all is well; 1: something is wrong, with one line for each fault.
+Exit status 0: all is well; 1: something is wrong, with one line for each fault and the command that
+mends them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from beam_jobs import cli
 from beam_jobs.dataset import dataset_reader
@@ -17,9 +17,6 @@ from beam_jobs.engines import engine
 from beam_jobs.engines.engine_options import EngineOptions
 from groundwork import command_line
 from groundwork.errors import JobError
-
-if TYPE_CHECKING:
-    import apache_beam as beam
 
 _MODULE = "beam_jobs.verify_dataset"
 _SHOWN = 20
@@ -31,7 +28,8 @@ class Options(EngineOptions):
     """Check a dataset folder: checksums, images, labels, keys and counts."""
 
     input: str
-    """Dataset folder, complete, with the features image, label and key."""
+    """Dataset folder, complete, with the features image and label. Of one that TFDS made, records,
+    images, labels and counts are checked; of one made here, also keys and each file's SHA-256."""
     image_timeout: float = 30.0
     """Seconds that decoding one image may take."""
 
@@ -43,48 +41,28 @@ def main(argv: Sequence[str] | None = None) -> None:
         JobError: the dataset has faults.
     """
     options = command_line.parse(Options, argv, prog=f"python -m {_MODULE}")
-    dataset = dataset_reader.open_dataset(options.input)
+    dataset = dataset_reader.open_dataset(options.input, check=options.check)
     total = sum(map(sum, dataset.lengths.values()))
     print(f"verify_dataset: {total:,} images in {options.input}, {options.describe()}")
+
+    # here: jsonargparse would import Beam for --help, were it named above
+    from beam_jobs.inspection.verify_shard import find_faults
+
     faults = engine.collect(
-        lambda pipeline: _build(pipeline, dataset, options.image_timeout), options, total=total
+        lambda pipeline: find_faults(pipeline, dataset, options.image_timeout), options, total=total
     )
+    if options.check:
+        return
     for fault in sorted(faults)[:_SHOWN]:
-        print(f"  {fault}")
+        print(f"  {fault.text}")
     if len(faults) > _SHOWN:
         print(f"  and {len(faults) - _SHOWN:,} more")
     if faults:
-        raise JobError(f"{options.input} has {len(faults):,} faults: write it again")
+        from beam_jobs.inspection import mending
+
+        remedy = mending.command(options.input, [fault.shard for fault in faults])
+        raise JobError(f"{options.input} has {len(faults):,} faults, mend them with: {remedy}")
     print(f"{options.input}: {total:,} images, {len(dataset.shards):,} shards, no fault")
-
-
-def _build(
-    pipeline: beam.Pipeline, dataset: dataset_reader.Dataset, timeout: float
-) -> beam.PCollection[str]:
-    import apache_beam as beam
-
-    from beam_jobs.inspection.verify_shard import KEYS, VerifyShard
-
-    results = (
-        pipeline
-        | "Shards" >> beam.Create(dataset.shards)
-        | "Spread" >> beam.Reshuffle()
-        | "Verify" >> beam.ParDo(VerifyShard(dataset, timeout)).with_outputs(KEYS, main="faults")
-    )
-    duplicates = (
-        results[KEYS] | "Group" >> beam.GroupByKey() | "Duplicates" >> beam.FlatMap(_duplicates)
-    )
-    return (results["faults"], duplicates) | "All faults" >> beam.Flatten()
-
-
-def _duplicates(group: tuple[int, Iterable[tuple[str, str]]]) -> Iterator[str]:
-    """Faults among the records whose keys have the same hash."""
-    first: dict[str, str] = {}
-    for where, key in sorted(group[1]):
-        if key in first:
-            yield f"{where}: key {key!r} is also that of {first[key]}"
-        else:
-            first[key] = where
 
 
 if __name__ == "__main__":

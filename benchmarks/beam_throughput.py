@@ -7,6 +7,8 @@ Prints wall time, CPU time of all processes, images per CPU-second, peak memory 
 together, and bytes written; then how memory and time grow with the images, the gain of a second
 worker, and the ratio to the TFDS builder, each beside its target. It needs two idle cores. Of the
 peers, webdataset is passed over where it is not installed.
+`--buckets` measures reading from a bucket alone: Google's interface on loopback behind a proxy that
+counts requests and bytes and adds 20 ms to each request. It needs the packages of the extra `test`.
 `--fractals` measures `render_fractals` alone: the search of a class, and pictures of 64, 224 and
 362 pixels, drawn and encoded, per second of one core.
 """
@@ -17,9 +19,11 @@ import argparse
 import importlib.util
 import io
 import os
+import resource
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from dataclasses import dataclass
@@ -135,7 +139,7 @@ def _memory(process: int) -> float:
     return 0.0  # it has ended
 
 
-def ours(corpus: Path, output: Path, workers: int) -> list[str]:
+def ours(corpus: Path | str, output: Path, workers: int) -> list[str]:
     job = [sys.executable, "-m", "beam_jobs.build_dataset", "--input", str(corpus)]
     return [*job, "--output", str(output), "--splits", "train:1", "--workers", str(workers)]
 
@@ -217,6 +221,76 @@ def measure_fractals(classes: int = 8, pictures: int = 200) -> None:
         print(f"{size:4} pixels {rate:7.0f} pictures/CPU-s, {written / pictures / 1e3:.1f} kB each")
 
 
+def measure_buckets(root: Path, images: int = 3000, delay_s: float = 0.02) -> None:
+    """Print images a second of one worker, requests and bytes, for a tar and for a folder."""
+    sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
+    import loopback
+    from counting_proxy import control
+
+    from groundwork import storage
+
+    corpus = make_corpus(root / "corpus", images)
+    files = sorted(corpus.rglob("*.jpg"))
+    with tarfile.open(root / "corpus.tar", "w") as archive:
+        for path in files:
+            archive.add(path, path.relative_to(corpus).as_posix())
+    size = sum(path.stat().st_size for path in files)
+    with loopback.gcs_server() as url, loopback.proxy(url) as through:
+        bucket = loopback.make_bucket("gs")
+        sources = {f"{bucket}/corpus.tar": root / "corpus.tar"}
+        sources |= {f"{bucket}/corpus/{path.relative_to(corpus)}": path for path in files}
+        for target, path in sources.items():
+            with storage.create(target) as file:
+                file.write(path.read_bytes())
+        os.environ["STORAGE_EMULATOR_HOST"] = through
+
+        def add(name: str, command: list[str], total: int) -> None:
+            control(through, f"reset=1&delay={delay_s}")
+            started = time.monotonic()
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run(
+                command,
+                check=True,
+                env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            seconds = time.monotonic() - started
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            counts = control(through)
+            print(
+                f"{name:<33} {images / seconds:5.0f} images/s {images / cpu_s:5.0f} /CPU-s {counts['requests'] / images:5.2f} "
+                f"requests an image {counts['received'] / total:5.3f} × the bytes",
+                flush=True,
+            )
+
+        tar = (root / "corpus.tar").stat().st_size
+        place = [
+            sys.executable,
+            str(Path(__file__).resolve()),
+            "--in_place",
+            f"{bucket}/corpus.tar",
+        ]
+        add("a tar, on this machine", ours(f"{bucket}/corpus.tar", root / "a", 1), tar)
+        add("a tar in place, listed", [*place, "list"], tar)
+        add("a tar in place, listed and read", [*place, "read"], tar)
+        add("a folder", ours(f"{bucket}/corpus", root / "b", 1), size)
+
+
+def read_in_place(tar: str, what: str) -> None:
+    """List a tar, and read its images in a random order, as a worker of a cluster does."""
+    sys.path.insert(0, str(REPOSITORY))
+    from beam_jobs.corpus import image_reader, tar_source
+    from beam_jobs.corpus.entries import Entry
+
+    entries = [entry for entry in tar_source.list_tar(tar, "") if isinstance(entry, Entry)]
+    if what == "read":
+        np.random.default_rng(0).shuffle(entries)  # type: ignore[arg-type]
+        for _ in image_reader.read(image_reader.Wanted(entry.key, entry) for entry in entries):
+            pass
+
+
 PEERS = {"tfds": write_with_tfds, "webdataset": write_with_webdataset}
 LABELS = {
     "build_dataset": "build_dataset",
@@ -267,14 +341,21 @@ def main() -> None:
     if sys.argv[1:2] == ["--peer"]:
         PEERS[sys.argv[2]](*sys.argv[3:6])
         return
+    if sys.argv[1:2] == ["--in_place"]:
+        read_in_place(*sys.argv[2:4])
+        return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--fractals", action="store_true")
+    parser.add_argument("--buckets", action="store_true")
     options = parser.parse_args()
     if options.fractals:
         measure_fractals()
         return
     with tempfile.TemporaryDirectory() as name:
+        if options.buckets:
+            measure_buckets(Path(name))
+            return
         measure_jobs(Path(name), *((1000, 10_000) if options.quick else (4000, 50_000)))
 
 

@@ -15,6 +15,7 @@ import dataclasses
 import difflib
 import inspect
 import json
+import os
 import re
 import shutil
 import signal
@@ -70,6 +71,7 @@ def parse(
         UserError: an unknown option, a wrong type, a missing value or file.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _check_unicode(arguments)
     _answer_questions(arguments, config_class, prog, default_config)
     if default_config and not any(arg.partition("=")[0] == "--config" for arg in arguments):
         arguments = ["--config", default_config, *arguments]
@@ -81,7 +83,8 @@ def parse(
     except jsonargparse.ArgumentError as error:
         raise UserError(f"{_plain(error, config_class)} (all options: {prog} --help)") from error
     namespace.pop("config")
-    return config_class(**vars(parser.instantiate(namespace)))
+    # as_dict: an option may be called `update`, as a method of the namespace is
+    return config_class(**parser.instantiate(namespace).as_dict())
 
 
 def to_yaml(config: Any) -> str:
@@ -132,6 +135,17 @@ def help_text(
         lines += ["", f"{more} more options: {prog} --help=all"]
     lines += ["--print_config prints the resolved recipe."] if whole or not common else []
     return "\n".join(lines)
+
+
+def _check_unicode(arguments: Sequence[str]) -> None:
+    """Raise a UserError for the name of a file that is no valid Unicode."""
+    for argument in arguments:
+        printable = os.fsencode(argument).decode("utf-8", "backslashreplace")
+        if printable != argument:
+            raise UserError(
+                f"{printable} is no valid Unicode: rename it, or give a pattern with ? where the "
+                "odd characters are"
+            )
 
 
 def _answer_questions(

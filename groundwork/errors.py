@@ -19,6 +19,10 @@ class DiskFull(UserError):
     exit_status = 1
 
 
+class StorageFault(JobError, OSError):
+    """A bucket or a server could not be reached, or refused. What was written before is kept."""
+
+
 class TrainingDiverged(UserError):
     """The loss is no longer finite. The last good checkpoint is kept."""
 

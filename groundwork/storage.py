@@ -1,31 +1,78 @@
-"""Files on a local disk or behind a URL (gs://, s3://, hdfs://), the same calls for both.
+"""Files on a local disk or behind a URL (gs://, s3://, https://), the same calls for both.
 
-On a local disk a file appears under its name only when it is whole: it is written beside it,
-flushed to the disk and renamed. An object store shows an object once it is closed, also where its
-writer failed midway; a manifest, written after the shard it describes, is what vouches for a shard.
+A file appears under its name only when it is whole: a local one is written beside it, flushed to
+the disk and renamed; an object is written to a temporary file and then sent as one object.
+
+URLs are served by fsspec (gcsfs, s3fs, aiohttp), one client for each scheme and process. The
+emulators' variables hold: STORAGE_EMULATOR_HOST, AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_S3. What is
+not there is a FileNotFoundError; a fault of the network is tried again, and then a `StorageFault`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import importlib.util
+import io
 import os
+import random
+import shutil
+import tempfile
+import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar, cast
 from urllib.parse import unquote
 
-from groundwork.errors import UserError
+from groundwork.errors import StorageFault, UserError, one_line
 
 if TYPE_CHECKING:
-    from apache_beam.io.filesystems import FileSystems
+    from fsspec import AbstractFileSystem
 
 TEMPORARY_PREFIX = ".incomplete-"
+IN_FLIGHT = 16
+"""Requests of one reader at once."""
+_REQUEST_S = 120.0
+"""That one request may take; without a limit, one that is lost is waited for for ever."""
+_TRIES = 4
+_FIRST_DELAY_S = 0.5
+_BLOCK_BYTES = 8 << 20
+"""What a request reads of a file that is read from its beginning to its end."""
+_JOINED_BYTES = 8 << 20
+"""Neighbouring ranges are read together up to this size."""
+_GAP_BYTES = 1024
+"""What may lie between neighbours: the padding behind a tar's member and the next one's header."""
+_SENT_AT_ONCE_BYTES = 8 << 20
+
+_Result = TypeVar("_Result")
+_lock = threading.Lock()
+
+
+class _BehindTheEnd(FileNotFoundError):
+    """An object that is there is shorter than what was asked for."""
+
+
+class _Scheme(NamedTuple):
+    """How the URLs of a scheme are served."""
+
+    module: str
+    extra: str
+
+
+_SCHEMES = {
+    "gs": _Scheme("gcsfs", "gcp"),
+    "s3": _Scheme("s3fs", "aws"),
+    "https": _Scheme("aiohttp", "gcp"),
+    "http": _Scheme("aiohttp", "gcp"),
+}
 
 
 def is_remote(path: str) -> bool:
-    """Whether `path` is a URL that Beam's filesystems serve."""
+    """Whether `path` is a URL."""
     return "://" in path
 
 
@@ -40,30 +87,65 @@ def join(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}" if is_remote(folder) else str(Path(folder) / name)
 
 
+def check_scheme(path: str) -> None:
+    """Check, without any request, that the URL `path` can be served.
+
+    Raises:
+        UserError: naming the extra to install.
+    """
+    name = path.partition("://")[0]
+    if name == "file":
+        raise UserError(f"{path}: give the path without file://")
+    scheme = _SCHEMES.get(name)
+    if scheme is None:
+        raise UserError(f"{path}: {name}:// is not served; use gs://, s3://, https:// or a path")
+    if importlib.util.find_spec(scheme.module) is None:
+        raise UserError(
+            f"{path}: no filesystem for {name}:// is installed; "
+            f"pip install 'vit-keras-pipeline[{scheme.extra}]'"
+        )
+
+
 @contextlib.contextmanager
 def create(path: str) -> Iterator[BinaryIO]:
-    """Write the file `path`; a local one appears when the block ends without an exception."""
+    """Write the file `path`, which appears when the block ends without an exception."""
     if is_remote(path):
-        with contextlib.closing(_filesystems(path).create(path)) as file:
-            yield file
+        check_scheme(path)
+        with tempfile.NamedTemporaryFile(prefix=TEMPORARY_PREFIX) as file:
+            yield cast(BinaryIO, file)
+            file.flush()
+            _send(file.name, path)
         return
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
     try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        with temporary.open("wb") as local:
+            yield local
+            local.flush()
+            os.fsync(local.fileno())
         temporary.rename(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
+def create_new(path: str, data: bytes) -> None:
+    """Write the object `path` where there is none yet; of several writers one succeeds.
+
+    Raises:
+        FileExistsError: it is there.
+    """
+    _call(path, lambda files: files.pipe_file(path, data, mode="create"), tries=1)
+
+
 @contextlib.contextmanager
-def open_binary(path: str) -> Iterator[BinaryIO]:
-    """Read the file `path`.
+def open_binary(path: str, block_bytes: int = _BLOCK_BYTES) -> Iterator[BinaryIO]:
+    """Read the file `path`, which may be sought in.
+
+    Args:
+        path: the file or its URL.
+        block_bytes: what a request reads at least, of a URL.
 
     Raises:
         OSError: it does not exist or cannot be read.
@@ -72,11 +154,190 @@ def open_binary(path: str) -> Iterator[BinaryIO]:
         with Path(path).open("rb") as local:
             yield local
         return
-    remote = _open_remote(path)
-    try:
-        yield remote
-    finally:
-        remote.close()
+    with io.BufferedReader(_RemoteFile(path), block_bytes) as remote:
+        remote.peek(1)  # so that what does not exist is noticed here
+        yield cast(BinaryIO, remote)
+
+
+class _RemoteFile(io.RawIOBase):
+    """An object as a file: each read is a request for just what was asked."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._length: int | None = None
+        self._offset = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_END and self._length is None:
+            self._length = size(self._path)
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: self._length or 0}[whence]
+        self._offset = max(0, base + offset)
+        return self._offset
+
+    def tell(self) -> int:
+        return self._offset
+
+    def readall(self) -> bytes:
+        parts = []
+        while data := self._read(_BLOCK_BYTES):
+            parts.append(data)
+        return b"".join(parts)
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self._read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _read(self, wanted: int) -> bytes:
+        if self._length is not None:
+            wanted = min(wanted, max(0, self._length - self._offset))
+        try:
+            data = _read_range(self._path, self._offset, wanted)
+        except _BehindTheEnd:
+            data = b""
+        self._offset += len(data)
+        if len(data) < wanted:  # the next read needs no request to see that this was the end
+            self._length = self._offset
+        return data
+
+
+def read(path: str) -> bytes:
+    """Read the whole file `path`, with one request; raises OSError."""
+    return _read_range(path, 0, None)
+
+
+def read_ranges(path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Read parts of the file `path`: exactly these, neighbours together, several at once.
+
+    Args:
+        path: the file or its URL.
+        ranges: (offset, length) of each part, in any order.
+
+    Returns:
+        The parts in the order asked for; a part that goes on behind the end is shorter.
+
+    Raises:
+        OSError: the file does not exist or cannot be read.
+    """
+    parts = read_parts([Part(path, offset, length) for offset, length in ranges])
+    found = []
+    for part in parts:
+        if isinstance(part, OSError):
+            raise part
+        found.append(part)
+    return found
+
+
+class Part(NamedTuple):
+    """What is to be read of a file."""
+
+    path: str
+    offset: int = 0
+    length: int | None = None
+    """In bytes; None: from the beginning, all that there is."""
+
+
+def read_parts(parts: Sequence[Part]) -> list[bytes | OSError]:
+    """Read parts of many files, as `read_ranges` does of one.
+
+    Returns:
+        The parts in the order asked for, or why one cannot be read.
+
+    Raises:
+        StorageFault: the storage itself fails, which says nothing of the file.
+    """
+    found: list[bytes | OSError] = [b""] * len(parts)
+
+    def fetch(group: list[int]) -> None:
+        path, first, length = parts[group[0]]
+        if length is not None:
+            length = max(parts[n].offset + (parts[n].length or 0) for n in group) - first
+        try:
+            data = memoryview(_read_range(path, first, length))
+        except StorageFault:
+            raise
+        except OSError as error:
+            for number in group:
+                found[number] = error
+            return
+        for number in group:
+            start = parts[number].offset - first
+            own = parts[number].length
+            found[number] = bytes(data[start : None if own is None else start + own])
+
+    in_parallel(fetch, _neighbours(parts))
+    return found
+
+
+def _neighbours(parts: Sequence[Part]) -> list[list[int]]:
+    """Numbers of the parts that one request reads, for each request."""
+    groups: list[list[int]] = []
+    path, start, end = "", 0, 0
+    order = sorted(
+        range(len(parts)), key=lambda n: (parts[n].path, parts[n].offset, parts[n].length or 0)
+    )
+    for number in order:
+        part = parts[number]
+        stop = part.offset + (part.length or 0)
+        if (
+            groups
+            and part.path == path
+            and part.length is not None
+            and parts[groups[-1][0]].length is not None
+            and part.offset <= end + _GAP_BYTES
+            and stop - start <= _JOINED_BYTES
+        ):
+            groups[-1].append(number)
+            end = max(end, stop)
+        else:
+            groups.append([number])
+            path, start, end = part.path, part.offset, stop
+    return groups
+
+
+def in_parallel(
+    function: Callable[[Any], _Result], arguments: Sequence[Any], at_once: int = IN_FLIGHT
+) -> list[_Result]:
+    """The results of `function` for each argument, in order, with `at_once` calls at a time."""
+    if len(arguments) < 2:
+        return [function(argument) for argument in arguments]
+    with ThreadPoolExecutor(min(at_once, len(arguments))) as pool:
+        return list(pool.map(function, arguments))
+
+
+def copy_to_local(path: str, target: str, sha256: str = "") -> None:
+    """Copy the file `path` to the local file `target`, which appears when it is whole.
+
+    Raises:
+        OSError: `path` cannot be read.
+        StorageFault: its SHA-256 is another than `sha256`, where one is given.
+    """
+    digest = hashlib.sha256()
+    with create(target) as copy:
+        with open_binary(path) as file:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+                copy.write(block)
+        if sha256 and digest.hexdigest() != sha256:
+            raise StorageFault(
+                f"{path} has the SHA-256 {digest.hexdigest()} and should have {sha256}: it was "
+                "changed or damaged; write it again"
+            )
+
+
+def copy_folder_to_local(folder: str, target: str) -> None:
+    """Copy all that lies in a folder, at any depth; raises OSError."""
+    prefix = folder.rstrip("/") + "/"
+    in_parallel(
+        lambda path: copy_to_local(path, str(Path(target) / path.removeprefix(prefix))),
+        [path for path, _ in files_below(folder)],
+    )
 
 
 def write_text(path: str, text: str) -> None:
@@ -87,89 +348,198 @@ def write_text(path: str, text: str) -> None:
 
 def read_text(path: str) -> str:
     """Read the whole file `path`, UTF-8; raises OSError."""
-    with open_binary(path) as file:
-        return file.read().decode()
+    return read(path).decode()
 
 
 def exists(path: str) -> bool:
     """Whether there is a file or a folder `path`."""
-    return bool(_filesystems(path).exists(path)) if is_remote(path) else Path(path).exists()
+    if not is_remote(path):
+        return Path(path).exists()
+    try:
+        _read_range(path, 0, 1)
+    except _BehindTheEnd:
+        return True
+    except FileNotFoundError:
+        return bool(_entries(path))
+    return True
+
+
+def size(path: str) -> int:
+    """Length of the file `path` in bytes; raises OSError."""
+    if not is_remote(path):
+        return Path(path).stat().st_size
+    length = _call(path, lambda files: files.info(path)).get("size")
+    if length is None:
+        raise StorageFault(f"{path}: the server does not say how long it is; copy it and use that")
+    return int(length)
 
 
 def names(folder: str) -> set[str]:
     """The names of the files in `folder`; none where there is no such folder."""
+    return {path.rpartition("/")[2] for path, _, _ in _entries(folder)}
+
+
+def folders(folder: str) -> list[str]:
+    """The folders in `folder`, sorted; none where there is no such folder."""
+    return sorted(path for path, _, is_folder in _entries(folder) if is_folder)
+
+
+def files_below(folder: str) -> Iterator[tuple[str, int]]:
+    """Path and size in bytes of each file in `folder` at any depth, one folder after another."""
+    below = []
+    for path, length, is_folder in sorted(_entries(folder)):
+        if is_folder:
+            below.append(path)
+        else:
+            yield path, length
+    for path in below:
+        yield from files_below(path)
+
+
+def _entries(folder: str) -> list[tuple[str, int, bool]]:
+    """Path, size and whether it is a folder, of all that lies in `folder` itself."""
     if not is_remote(folder):
         path = Path(folder)
-        return {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-    return {url.rpartition("/")[2] for url, _ in match(join(folder, "*"))}
+        if not path.is_dir():
+            return []
+        return [
+            (str(entry), entry.stat().st_size if entry.exists() else 0, entry.is_dir())
+            for entry in path.iterdir()
+        ]
+    try:
+        found = _call(folder, lambda files: files.ls(folder.rstrip("/") + "/", detail=True))
+    except FileNotFoundError:
+        return []
+    here = folder.rstrip("/")
+    entries = []
+    for info in found:
+        path_of_entry = _with_scheme(folder, info["name"])
+        if path_of_entry != here:  # the marker object of the folder itself
+            entries.append((path_of_entry, int(info["size"] or 0), info["type"] == "directory"))
+    return entries
 
 
 def match(pattern: str) -> list[tuple[str, int]]:
     """URL and size in bytes of what matches a URL with `*`, `?`, `[…]` or `**`; raises OSError."""
-    from apache_beam.io.filesystem import BeamIOError
-
-    try:
-        (found,) = _filesystems(pattern).match([pattern])
-    except BeamIOError as error:
-        raise OSError(str(error)) from error
-    return [(metadata.path, metadata.size_in_bytes) for metadata in found.metadata_list]
-
-
-def size(path: str) -> int:
-    """Size of the file `path` in bytes; raises OSError."""
-    if not is_remote(path):
-        return Path(path).stat().st_size
-    ((_, found),) = match(path)
-    return found
+    found = _call(pattern, lambda files: files.glob(pattern, detail=True))
+    return [
+        (_with_scheme(pattern, name), int(info["size"] or 0))
+        for name, info in sorted(found.items())
+        if info["type"] == "file"
+    ]
 
 
 def delete(path: str) -> None:
     """Delete the file `path` where there is one."""
     if not is_remote(path):
         Path(path).unlink(missing_ok=True)
-    elif exists(path):
-        _filesystems(path).delete([path])
+        return
+    with contextlib.suppress(FileNotFoundError):
+        _call(path, lambda files: files.rm_file(path))
 
 
-def _open_remote(path: str) -> BinaryIO:
-    from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+def delete_folder(folder: str) -> None:
+    """Delete a folder and all that lies in it, where there is one."""
+    if is_remote(folder):
+        # one by one: an emulator may hang on several in one folder
+        for path in [path for path, _ in files_below(folder)]:
+            delete(path)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
-    try:
-        # UNCOMPRESSED: an image is read as it lies there, whatever its name ends with
-        file = _filesystems(path).open(path, compression_type=CompressionTypes.UNCOMPRESSED)
-    except BeamIOError as error:
-        raise OSError(str(error)) from error
-    return file
+
+def _with_scheme(path: str, name: str) -> str:
+    """`name`, as fsspec gives it, as a URL of the scheme of `path`."""
+    return name if is_remote(name) else f"{path.partition('://')[0]}://{name.rstrip('/')}"
 
 
-def _filesystems(path: str) -> type[FileSystems]:
+def _send(local: str, path: str) -> None:
+    """Write a local file to a URL. One that is tried again is sent whole again."""
+    if Path(local).stat().st_size <= _SENT_AT_ONCE_BYTES:
+        data = Path(local).read_bytes()
+        _call(path, lambda files: files.pipe_file(path, data))
+    else:
+        _call(path, lambda files: files.put_file(local, path))
+
+
+def _read_range(path: str, offset: int, length: int | None) -> bytes:
+    """A part of a file, or all of it, with one request."""
+    if length == 0:
+        return b""
+    if not is_remote(path):
+        with Path(path).open("rb") as file:
+            file.seek(offset)
+            return file.read(-1 if length is None else length)
+    limits = {} if length is None else {"start": offset, "end": offset + length}
+    if path.startswith("s3://"):  # without it, s3fs asks for the size first
+        limits["max_concurrency"] = 1
+    data: bytes = _call(path, lambda files: files.cat_file(path, **limits))
+    return data
+
+
+def _call(
+    path: str, function: Callable[[AbstractFileSystem], _Result], tries: int = _TRIES
+) -> _Result:
+    """Do something with the filesystem of `path`; faults of the network are tried again."""
     check_scheme(path)
-    # Beam is imported late: the local path and --help do without it
-    from apache_beam.io.filesystems import FileSystems
+    for attempt in range(tries):
+        try:
+            return function(_filesystem(path.partition("://")[0]))
+        except (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError):
+            raise
+        except Exception as error:  # each library has its own errors, and theirs below them
+            last = error
+        if _is_behind_the_end(last):
+            raise _BehindTheEnd(f"{path} ends before the bytes that were asked for") from last
+        if not _may_pass(last):
+            break
+        if attempt + 1 < tries:
+            time.sleep(_FIRST_DELAY_S * 2**attempt * (1 + random.random()))
+    raise StorageFault(
+        f"{path}: {one_line(last)}; once that is mended, run the same command again"
+    ) from last
 
-    return FileSystems
+
+def _is_behind_the_end(error: Exception) -> bool:
+    """Whether a server has refused a range (status 416)."""
+    code = getattr(error, "code", None) or getattr(error, "status", None)
+    return code == 416 or "InvalidRange" in str(error) or "not satisfiable" in str(error)
 
 
-def check_scheme(path: str) -> None:
-    """Check that Beam can serve the URL `path`.
+def _may_pass(error: Exception) -> bool:
+    """Whether what failed may succeed in a moment."""
+    name = type(error).__name__
+    if name == "HttpError":  # gcsfs' own, which it has tried again already
+        return False
+    status = getattr(error, "status", None)
+    if isinstance(status, int):
+        return status in (408, 429) or status >= 500
+    return not isinstance(error, ValueError | TypeError) and "Credentials" not in name
 
-    Raises:
-        UserError: naming the extra to install.
-    """
-    from apache_beam.io.filesystem import BeamIOError
-    from apache_beam.io.filesystems import FileSystems
 
-    scheme = path.partition("://")[0]
-    if scheme == "file":
-        raise UserError(f"{path}: give the path without file://")
-    extras = {"gs": "gcp", "s3": "aws", "abfs": "azure", "azfs": "azure", "hdfs": "hadoop"}
-    try:
-        FileSystems.get_filesystem(path)
-        # Beam always has a filesystem for s3://, which fails later
-        served = scheme != "s3" or importlib.util.find_spec("boto3") is not None
-    except (ValueError, BeamIOError):
-        served = False
-    if not served:
-        extra = extras.get(scheme)
-        remedy = f"pip install 'apache-beam[{extra}]'" if extra else "use gs:// or s3://"
-        raise UserError(f"{path}: no filesystem for {scheme}:// is installed; {remedy}")
+def _filesystem(scheme: str) -> AbstractFileSystem:
+    """The one client of a scheme in a process; a fork needs its own."""
+    with _lock:
+        return _open_filesystem(scheme, os.getpid())
+
+
+@functools.cache
+def _open_filesystem(scheme: str, _process: int) -> AbstractFileSystem:
+    import logging
+
+    # gcsfs' second client asks by gRPC what kind of bucket it is, which emulators do not answer
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    import fsspec
+
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it prints what it raises as well
+    options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
+    if scheme == "gs":
+        options["requests_timeout"] = _REQUEST_S
+        if os.environ.get("STORAGE_EMULATOR_HOST"):
+            options["token"] = "anon"
+    if scheme == "s3":  # botocore's tries are ours already, and s3fs would multiply them
+        options["config_kwargs"] = {"retries": {"mode": "standard", "total_max_attempts": 2}}
+    files = fsspec.filesystem(scheme, **options)
+    if scheme == "s3":
+        files.retries = 1
+    return files

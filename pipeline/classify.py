@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, ClassVar
 from groundwork import command_line
 from groundwork.errors import UserError
 from pipeline.process.tensorflow_startup import import_tensorflow
+from pipeline.serving.outputs import check_picture, writing_to
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from pipeline.serving.loading import Export
 
@@ -62,14 +64,16 @@ def classify(export: Export, paths: Sequence[str], top: int) -> list[Answer]:
 def _classify_one(export: Export, path: str, top: int) -> Answer:
     import tensorflow as tf
 
+    from pipeline.serving.loading import NOT_AN_IMAGE
+
     try:
         encoded = Path(path).read_bytes()
-        answer = export.saved_model.signatures["serve"](image_bytes=tf.constant([encoded]))
     except OSError as error:
         return Answer(path, [], error.strerror or str(error))
-    except tf.errors.InvalidArgumentError:
-        return Answer(path, [], "not a JPEG, PNG, GIF, BMP or WebP image, or damaged")
-    probabilities: np.ndarray = answer["probabilities"].numpy()[0]
+    answer = export.saved_model.signatures["serve"](image_bytes=tf.constant([encoded]))
+    if not answer["valid"].numpy()[0]:
+        return Answer(path, [], NOT_AN_IMAGE)
+    probabilities: NDArray[np.float32] = answer["probabilities"].numpy()[0]
     order = (-probabilities).argsort(kind="stable")[:top]
     names = export.description.class_names
     return Answer(path, [(names[index], float(probabilities[index])) for index in order])
@@ -80,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = command_line.parse(ClassifyConfig, argv, prog=PROG)
     if options.top < 1 or not options.images:
         raise UserError("give one or more image files, and --top of at least 1")
+    if options.attention:
+        check_picture(options.attention, "--attention")
     import_tensorflow()
     from pipeline.serving.loading import open_export
 
@@ -111,9 +117,15 @@ def _draw(export: Export, answers: Sequence[Answer], path: str) -> None:
     model = export.keras_model()
     if not has_attention(model):
         raise UserError("--attention: this model is not a plain ViT, it has no attention to draw")
-    images = [export.preprocess(Path(answer.path).read_bytes()).numpy() for answer in answers]
-    titles = [answer.classes[0][0] for answer in answers]
-    draw_attention(model, np.stack(images), titles, Path(path))
+    # Read again; one that has changed since it was classified is left out.
+    read = [(answer, export.pixels(Path(answer.path).read_bytes())) for answer in answers]
+    drawn = [(image, answer.classes[0][0]) for answer, image in read if image is not None]
+    if not drawn:
+        raise UserError("--attention: none of the images can be read any more")
+    with writing_to(path, "--attention"):
+        draw_attention(
+            model, np.stack([image for image, _ in drawn]), [t for _, t in drawn], Path(path)
+        )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +12,12 @@ from pathlib import Path
 from groundwork import command_line
 from groundwork.errors import UserError
 from pipeline.process.tensorflow_startup import import_tensorflow
+from pipeline.serving.outputs import check_folder
 
 PROG = "python -m pipeline.inspect_model"
 SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"}
+NAMED = 5
+"""Files that are named at most, where many are left out."""
 
 
 @dataclass
@@ -25,9 +31,9 @@ class InspectConfig:
     output: str
     """Folder for the pictures, inspection.json and TensorBoard events."""
     max_images: int = 128
-    """Images to average attention distance over, the first in order of their paths."""
+    """Images to average attention distance over, drawn evenly from the folders (one per class)."""
     shown_images: int = 8
-    """Images to draw attention over."""
+    """Images to draw attention over, drawn in the same way."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,28 +41,61 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = command_line.parse(InspectConfig, argv, prog=PROG)
     if config.max_images < 1 or config.shown_images < 1:
         raise UserError("max_images and shown_images must be at least 1")
-    paths = _image_paths(config)
+    paths, foreign = _files(config.images)
+    check_folder(config.output, "--output")
     import_tensorflow()
     from pipeline.serving.inspection import inspect
 
     pictures, skipped = inspect(
-        config.model, paths, Path(config.output), shown_images=config.shown_images
+        config.model,
+        drawn_evenly(paths)[: config.max_images],
+        Path(config.output),
+        shown_images=config.shown_images,
     )
     for name, path in pictures.items():
         print(f"{name:20} {path}")
     if skipped:
-        print(f"not read: {', '.join(skipped)}")
+        print(f"not read: {', '.join(skipped)}: damaged, or too large", file=sys.stderr)
+    if foreign:
+        print(f"left out: {_named(foreign)}: convert them to PNG or JPEG", file=sys.stderr)
     return 0
 
 
-def _image_paths(config: InspectConfig) -> list[Path]:
-    folder = Path(config.images)
+def _files(images: str) -> tuple[list[Path], list[Path]]:
+    """The images in a folder at any depth, and the files there that are none, in sorted order."""
+    folder = Path(images)
     if not folder.is_dir():
-        raise UserError(f"image folder {config.images} does not exist: give --images a folder")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        raise UserError(f"image folder {images} does not exist: give --images a folder")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = [path for path in files if path.suffix.lower() in SUFFIXES]
+    foreign = [path for path in files if path.suffix.lower() not in SUFFIXES]
     if not paths:
-        raise UserError(f"no images in {config.images}: JPEG, PNG, GIF, BMP or WebP are read")
-    return paths[: config.max_images]
+        found = f", only {_named(foreign)}" if foreign else ""
+        raise UserError(
+            f"no images in {images}{found}: JPEG, PNG, GIF, BMP and WebP are read; convert others"
+        )
+    return paths, foreign
+
+
+def _named(paths: Sequence[Path]) -> str:
+    """Files by name, or some of them and the number of the rest."""
+    names = ", ".join(path.name for path in paths[:NAMED])
+    return names + f" and {len(paths) - NAMED} more" * (len(paths) > NAMED)
+
+
+def drawn_evenly(paths: Sequence[Path]) -> list[Path]:
+    """All of `paths`, so ordered that any first part of them has as many of each folder as can be.
+
+    Within a folder the files are in a random order that is always the same.
+    """
+    folders: dict[Path, list[Path]] = {}
+    for path in paths:
+        folders.setdefault(path.parent, []).append(path)
+    generator = random.Random(0)
+    for files in folders.values():
+        generator.shuffle(files)
+    rounds = itertools.zip_longest(*folders.values())
+    return [path for one_round in rounds for path in one_round if path is not None]
 
 
 if __name__ == "__main__":

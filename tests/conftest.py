@@ -13,6 +13,8 @@ from browser import browser  # noqa: F401
 
 from pipeline.process.tensorflow_startup import prefer_onednn
 
+pytest_plugins = ["loopback"]
+
 prefer_onednn()  # as every command, and before any test imports TensorFlow
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from beam_jobs.engines.engine_options import EngineOptions
@@ -64,5 +64,31 @@ class CorpusOptions(EngineOptions):
     """Size of a shard to aim at, in MB of images as they are stored in the corpus."""
     shards: int | None = None
     """Number of shards of each split, instead of --shard_size."""
+    columns: str | None = None
+    """Names of a table's columns where they are others: image=photo,label=class,split=part,key=id.
+    The image is a path or a URL; in Parquet also bytes, or a struct of bytes and path."""
+    separator: str | None = None
+    """Between the cells of a .csv table: one character, or tab; null: a comma."""
+    encoding: str = "utf-8"
+    """Of .csv, .tsv and .jsonl tables, as Python calls it, such as latin-1 or utf-16."""
+    keep: list[str] = field(default_factory=list)
+    """Fields to keep as further features: columns of tables, fields of WebDataset's .json members,
+    and txt, what its .txt members say. Text, numbers, lists of these, rows of numbers (boxes)."""
+    connections: int = 16
+    """Downloads of a worker at once, where images are http:// or https:// URLs."""
+    host_connections: int = 4
+    """Of these, to one host. A host is asked by all workers: divide what it allows by --workers."""
+    retries: int = 3
+    """How often a download is tried again after a fault that may pass."""
+    download_timeout: float = 30.0
+    """Seconds that one try of a download may take."""
+    update: bool = False
+    """Bring a complete dataset folder up to date: list the input again, and write those shards
+    again that have new, changed or vanished images. Options that choose images and their labels,
+    such as --input and --exclude, may be other ones. Its splits keep their number of shards, unless
+    that is wrong by more than a factor of two."""
+    rewrite: list[str] = field(default_factory=list)
+    """Shards to write again whatever they hold, such as train-00001-of-00016, as verify_dataset
+    names them; or all. Means --update."""
     retry_rejected: bool = False
     """Do those shards again that have rejected images, also in a complete dataset folder."""

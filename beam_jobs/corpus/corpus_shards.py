@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import itertools
-import os
+import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from beam_jobs.corpus import splits
+from beam_jobs.corpus import image_reader, splits
+from beam_jobs.corpus.downloads import Downloader, Downloads, Manners
 from beam_jobs.corpus.entries import Entry, fingerprint, unpack
+from beam_jobs.corpus.folder_source import modified
+from beam_jobs.corpus.image_reader import Wanted
 from beam_jobs.corpus.plan import Plan
 from beam_jobs.dataset import shards
 from beam_jobs.dataset.example import Example
+from beam_jobs.dataset.extra_features import Field, field
 from beam_jobs.dataset.shards import Shard
 from beam_jobs.engines import metrics, progress
 from beam_jobs.images.image_check import Limits, Reason, Rejected
@@ -41,6 +45,8 @@ class WriteShard(beam.DoFn):
         on_duplicate_key: error, drop or rename.
         multi_label: an image may have several labels, or none.
         retry_rejected: write shards again that have rejected images.
+        rewrite: names of shards to write again; or all.
+        manners: how hosts are asked for images at URLs.
     """
 
     def __init__(
@@ -53,6 +59,8 @@ class WriteShard(beam.DoFn):
         *,
         multi_label: bool,
         retry_rejected: bool,
+        rewrite: Sequence[str],
+        manners: Manners,
     ) -> None:
         self._folder = folder
         self._job_fingerprint = job_fingerprint
@@ -61,11 +69,14 @@ class WriteShard(beam.DoFn):
         self._on_duplicate_key = on_duplicate_key
         self._multi_label = multi_label
         self._retry_rejected = retry_rejected
+        self._rewrite = frozenset(rewrite)
+        self._manners = manners
         self._image_bytes = Metrics.distribution(metrics.NAMESPACE, metrics.IMAGE_BYTES)
 
     def setup(self) -> None:
         """Prepare the process that decodes; it starts with the first image."""
         self._images = ImageProcess(self._limits, self._image_timeout)
+        self._downloader = Downloader(self._manners)
 
     def teardown(self) -> None:
         """End the process that decodes."""
@@ -78,16 +89,18 @@ class WriteShard(beam.DoFn):
         shard = Shard(DATASET, split, index, plan.shards[split])
         numbers = {label: number for number, label in enumerate(plan.labels)}
         entries = sorted(unsorted, key=lambda entry: (splits.key_hash(entry.key), entry))
-        made_from = fingerprint(self._job_fingerprint, plan.labels, entries)
+        made_from = fingerprint(self._job_fingerprint, numbers, entries)
         done = shards.read_manifest(self._folder, shard)
-        again = self._retry_rejected and done is not None and done.rejected
+        again = self._retry_rejected and done is not None and bool(done.rejected)
+        again |= not self._rewrite.isdisjoint((shard.name, "all"))
+        again |= self._has_newer(shard, entries)
         if done is not None and done.fingerprint == made_from and not again:
             progress.add(done=len(entries))
             self._count(metrics.SKIPPED, len(entries))
             return
         counters: Counter[str] = Counter()
         rejected: list[dict[str, Any]] = []
-        examples = self._examples(entries, numbers, counters, rejected)
+        examples = self._examples(entries, numbers, plan.fields, counters, rejected)
         manifest = shards.write(self._folder, shard, made_from, examples)
         manifest.counters = dict(sorted(counters.items()))
         manifest.rejected = rejected
@@ -95,6 +108,11 @@ class WriteShard(beam.DoFn):
         for name, count in counters.items():
             self._count(name, count)
         shards.publish(self._folder, manifest)
+
+    def _has_newer(self, shard: Shard, entries: list[Entry]) -> bool:
+        """Whether a local file was changed after a local shard was written, if only inside."""
+        written = modified(storage.join(self._folder, shard.manifest_name))
+        return written > 0 and any(entry.modified > written for entry in entries)
 
     @staticmethod
     def _count(name: str, count: int) -> None:
@@ -104,46 +122,47 @@ class WriteShard(beam.DoFn):
         self,
         entries: list[Entry],
         numbers: dict[str, int],
+        fields: dict[str, str],
         counters: Counter[str],
         rejected: list[dict[str, Any]],
     ) -> Iterator[Example]:
-        with _Reader() as reader:
-            for key, entry in self._unique(entries, rejected):
-                try:
-                    data = reader.read(entry)
-                    counters[metrics.READ] += 1
-                    counters[metrics.BYTES_IN] += len(data)
-                    if not entry.labels and not self._multi_label:
-                        raise Rejected(Reason.NO_LABEL)
-                    labels = tuple(sorted({numbers[label] for label in entry.labels}))
-                    checked = self._images.check(data)
-                except Rejected as error:
-                    rejected.append(_reject(entry, error))
-                else:
-                    image = data if checked.encoded is None else checked.encoded
-                    counters[metrics.WRITTEN] += 1
-                    counters[metrics.BYTES_OUT] += len(image)
-                    counters[metrics.REENCODED] += checked.encoded is not None
-                    counters[metrics.shorter_side(min(checked.width, checked.height))] += 1
-                    self._image_bytes.update(len(image))
-                    yield Example(image, labels, key)
-                progress.add(done=1)
+        downloads = Downloads(self._downloader, entries)
+        found = image_reader.read(self._unique(entries), self._folder, downloads)
+        for wanted, data in found:
+            entry = wanted.entry
+            try:
+                if isinstance(data, Rejected):
+                    raise data
+                counters[metrics.READ] += 1
+                counters[metrics.BYTES_IN] += len(data)
+                if not entry.labels and not self._multi_label:
+                    raise Rejected(Reason.NO_LABEL)
+                labels = tuple(sorted({numbers[label] for label in entry.labels}))
+                checked = self._images.check(data)
+            except Rejected as error:
+                rejected.append(_reject(entry, error))
+            else:
+                image = data if checked.encoded is None else checked.encoded
+                counters[metrics.WRITTEN] += 1
+                counters[metrics.BYTES_OUT] += len(image)
+                counters[metrics.REENCODED] += checked.encoded is not None
+                counters[metrics.shorter_side(min(checked.width, checked.height))] += 1
+                self._image_bytes.update(len(image))
+                yield Example(image, labels, wanted.key, _extra(entry, fields))
+            progress.add(done=1)
 
-    def _unique(
-        self, entries: list[Entry], rejected: list[dict[str, Any]]
-    ) -> Iterator[tuple[str, Entry]]:
+    def _unique(self, entries: list[Entry]) -> Iterator[Wanted]:
         """Give each entry a key of its own; entries with equal keys stand side by side."""
         for key, same in itertools.groupby(entries, key=lambda entry: entry.key):
             for number, entry in enumerate(same):
                 if number == 0:
                     first = entry
                     rename = self._on_duplicate_key == "rename" and _NUMBERED.search(key)
-                    yield (f"{key}#0" if rename else key), entry
+                    yield Wanted(f"{key}#0" if rename else key, entry)
                 elif self._on_duplicate_key == "rename":
-                    yield f"{key}#{number}", entry
+                    yield Wanted(f"{key}#{number}", entry)
                 elif self._on_duplicate_key == "drop":
-                    rejected.append(_reject(entry, Rejected(Reason.DUPLICATE_KEY, first.locator)))
-                    progress.add(done=1)
+                    yield Wanted(key, entry, Rejected(Reason.DUPLICATE_KEY, first.locator))
                 else:
                     raise JobError(
                         f"two images have the key {key!r}: {first.locator} and {entry.locator}; "
@@ -151,51 +170,19 @@ class WriteShard(beam.DoFn):
                     )
 
 
-class _Reader:
-    """Reads images; keeps the last file open, since a tar holds many."""
-
-    def __init__(self) -> None:
-        self._path: bytes | None = None
-        self._context: Any = None
-        self._file: Any = None
-
-    def __enter__(self) -> _Reader:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._close()
-
-    def read(self, entry: Entry) -> bytes:
-        """The bytes of an image.
-
-        Raises:
-            Rejected: they cannot be read.
-        """
-        if entry.problem:
-            raise Rejected(Reason.UNREADABLE, entry.problem)
-        try:
-            if entry.path != self._path:
-                self._close()
-                self._context = storage.open_binary(os.fsdecode(entry.path))
-                self._file = self._context.__enter__()
-                self._path = entry.path
-            self._file.seek(entry.offset)
-            data: bytes = self._file.read(entry.length)
-        except OSError as error:
-            self._close()
-            raise Rejected(Reason.UNREADABLE, error.strerror or str(error)) from error
-        return data
-
-    def _close(self) -> None:
-        if self._context is not None:
-            self._context.__exit__(None, None, None)
-        self._path = self._context = self._file = None
+def _extra(entry: Entry, fields: dict[str, str]) -> tuple[Field, ...]:
+    values = json.loads(entry.extra or "{}")
+    try:
+        return tuple(field(name, kind, values.get(name)) for name, kind in fields.items())
+    except ValueError as error:
+        raise JobError(f"{entry.key}: {error}") from error
 
 
 def _reject(entry: Entry, error: Rejected) -> dict[str, Any]:
-    return {
+    reject: dict[str, Any] = {
         "key": entry.key,
         "locator": entry.locator,
         "reason": error.reason.value,
         "detail": error.detail,
     }
+    return reject | ({"images": entry.missing} if entry.missing else {})

@@ -7,8 +7,8 @@ import os
 import pickle
 import unicodedata
 import zlib
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 UNKNOWN_LENGTH = -1
 
@@ -30,6 +30,14 @@ class Entry(NamedTuple):
     """The split it is meant for; empty: by a hash of its key."""
     problem: str = ""
     """Why it cannot be read, where that is known already."""
+    missing: int = 0
+    """Images that a damaged archive has lost, by estimate; this entry stands for them."""
+    codec: str = ""
+    """How the bytes are kept, see `codecs`; empty: as they are."""
+    extra: str = ""
+    """Fields of --keep, a JSON object; empty: none."""
+    modified: int = 0
+    """When the file was last changed, Unix time in ns, where that is known. Decides nothing."""
 
     @property
     def locator(self) -> str:
@@ -38,17 +46,26 @@ class Entry(NamedTuple):
         return f"{path}@{self.offset}+{self.length}" if self.offset else path
 
 
-def pack(entries: Iterable[Entry]) -> bytes:
+def pack(entries: Iterable[Entry], passed_over: Mapping[str, int] | None = None) -> bytes:
     """Entries as some 30 bytes each: their paths have most in common.
 
     On one machine Beam keeps what it groups in memory; each entry by itself would take 1 kB there.
+    `passed_over`: files that are no images, by reason.
     """
-    return zlib.compress(pickle.dumps([tuple(entry) for entry in entries]), level=1)
+    values = ([tuple(entry) for entry in entries], dict(passed_over or {}))
+    return zlib.compress(pickle.dumps(values), level=1)
 
 
 def unpack(block: bytes) -> list[Entry]:
-    """The inverse of `pack`."""
-    return [Entry(*values) for values in pickle.loads(zlib.decompress(block))]
+    """The entries that `pack` was given."""
+    entries: list[tuple[Any, ...]] = pickle.loads(zlib.decompress(block))[0]
+    return [Entry(*values) for values in entries]
+
+
+def passed_over(block: bytes) -> dict[str, int]:
+    """The counts that `pack` was given."""
+    counts: dict[str, int] = pickle.loads(zlib.decompress(block))[1]
+    return counts
 
 
 def printable(name: bytes) -> str:
@@ -73,9 +90,15 @@ def class_name(name: str) -> str:
     return f"{ends[0]}{''.join(escaped)}{ends[1]}"
 
 
-def fingerprint(job_fingerprint: str, labels: Iterable[str], entries: Iterable[Entry]) -> str:
-    """SHA-256 of what makes a shard: the job, the dataset's class names, its entries."""
-    digest = hashlib.sha256(repr((job_fingerprint, *labels)).encode())
+def fingerprint(job_fingerprint: str, numbers: Mapping[str, int], entries: Iterable[Entry]) -> str:
+    """SHA-256 of what makes a shard: the job, its entries, and the numbers of their classes.
+
+    So a class that is new elsewhere, and moves no number here, leaves the shard as it is.
+    """
+    digest = hashlib.sha256(job_fingerprint.encode())
+    used: set[str] = set()
     for entry in entries:
-        digest.update(repr(tuple(entry)).encode())
+        digest.update(repr(tuple(entry._replace(modified=0))).encode())
+        used.update(entry.labels)
+    digest.update(repr([(label, numbers[label]) for label in sorted(used)]).encode())
     return digest.hexdigest()

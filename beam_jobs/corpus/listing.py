@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 
 import apache_beam as beam
@@ -10,8 +11,9 @@ from apache_beam.metrics import Metrics
 
 from beam_jobs.corpus import exclude, sources
 from beam_jobs.corpus.entries import Entry, pack
-from beam_jobs.corpus.sources import Unit
-from beam_jobs.engines import progress
+from beam_jobs.corpus.passed_over import PassedOver
+from beam_jobs.corpus.sources import Reading, Unit
+from beam_jobs.engines import metrics, progress
 from beam_jobs.engines.metrics import EXCLUDED, LISTED, NAMESPACE
 from groundwork.errors import UserError
 
@@ -25,22 +27,22 @@ class ListUnit(beam.DoFn):
     Args:
         classes: class name by label, as `class_names.read` gives it; empty: labels are names.
         exclude: file of keys to leave out, or None.
+        reading: how sources are read.
         multi_label: whether an image may have several labels, or none.
-        label_from_archive: tar files are named for the class of what they hold.
     """
 
     def __init__(
         self,
         classes: dict[str, str],
         exclude: str | None,
+        reading: Reading,
         *,
         multi_label: bool,
-        label_from_archive: bool,
     ) -> None:
         self._classes = classes
         self._exclude_file = exclude
         self._multi_label = multi_label
-        self._label_from_archive = label_from_archive
+        self._reading = reading
         self._listed = Metrics.counter(NAMESPACE, LISTED)
         self._excluded = Metrics.counter(NAMESPACE, EXCLUDED)
 
@@ -50,12 +52,20 @@ class ListUnit(beam.DoFn):
 
     def process(self, element: Unit) -> Iterator[bytes]:
         """List one unit."""
-        entries = self._entries(element)
+        passed_over: Counter[str] = Counter()
+        entries = self._entries(element, passed_over)
         while block := list(itertools.islice(entries, _BLOCK_IMAGES)):
             yield pack(block)
+        if passed_over:
+            yield pack([], passed_over)
+        for why, count in passed_over.items():
+            Metrics.counter(NAMESPACE, metrics.passed_over(why)).inc(count)
 
-    def _entries(self, unit: Unit) -> Iterator[Entry]:
-        for entry in sources.list_unit(unit, label_from_archive=self._label_from_archive):
+    def _entries(self, unit: Unit, passed_over: Counter[str]) -> Iterator[Entry]:
+        for entry in sources.list_unit(unit, self._reading):
+            if isinstance(entry, PassedOver):
+                passed_over[entry.why.value] += 1
+                continue
             if entry.key in self._exclude:
                 self._excluded.inc()
                 continue

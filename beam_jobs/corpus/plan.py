@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
 import apache_beam as beam
 
-from beam_jobs.corpus.entries import UNKNOWN_LENGTH, unpack
+from beam_jobs.corpus import entries
+from beam_jobs.corpus.entries import UNKNOWN_LENGTH
 from beam_jobs.corpus.splits import split_of
+from beam_jobs.dataset import extra_features
 from groundwork import storage
+from groundwork.errors import UserError
 
 PLAN = "plan.json"
 _SMALL_SHARDS = 16
@@ -33,6 +36,10 @@ class Plan:
     """Number of shards of each split that has images."""
     images: dict[str, int]
     """Images listed for each split."""
+    passed_over: dict[str, int] = field(default_factory=dict)
+    """Files that are taken for no images, by reason."""
+    fields: dict[str, str] = field(default_factory=dict)
+    """Kind of each further feature, see `extra_features`."""
 
     def to_json(self) -> str:
         """As it lies in the dataset folder."""
@@ -45,8 +52,28 @@ class Plan:
         return cls(**(values | {"labels": tuple(values["labels"])}))
 
 
-Totals = tuple[Counter[str], Counter[str], set[str]]
-"""Images by split, bytes by split, class names."""
+@dataclass
+class Totals:
+    """Sums over entries."""
+
+    images: Counter[str] = field(default_factory=Counter)
+    """By split."""
+    size: Counter[str] = field(default_factory=Counter)
+    """Bytes by split."""
+    labels: set[str] = field(default_factory=set)
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """By reason."""
+    fields: dict[str, str] = field(default_factory=dict)
+    """Kind by name."""
+
+    def add_kind(self, name: str, kind: str, where: str) -> None:
+        """Widen the kind of a field; raises UserError where no kind holds both."""
+        try:
+            self.fields[name] = extra_features.joined(self.fields.get(name, ""), kind)
+        except ValueError as error:
+            raise UserError(
+                f"--keep {name}: {error} ({where}); leave it out, or mend it"
+            ) from error
 
 
 class MakePlan(beam.CombineFn):
@@ -57,6 +84,8 @@ class MakePlan(beam.CombineFn):
         shard_bytes: images of a shard together, about.
         shards: number of shards of each split, instead.
         classes: class names in the order of their numbers; empty: those that are found, sorted.
+        kept: number of shards of each split of the dataset that is updated.
+        keep: names of the further features.
     """
 
     def __init__(
@@ -65,7 +94,11 @@ class MakePlan(beam.CombineFn):
         shard_bytes: int,
         shards: int | None,
         classes: tuple[str, ...] = (),
+        kept: Mapping[str, int] | None = None,
+        keep: Sequence[str] = (),
     ) -> None:
+        self._keep = tuple(keep)
+        self._kept = dict(kept or {})
         self._splits = dict(splits)
         self._shard_bytes = shard_bytes
         self._shards = shards
@@ -73,44 +106,59 @@ class MakePlan(beam.CombineFn):
 
     def create_accumulator(self) -> Totals:
         """Nothing yet."""
-        return Counter(), Counter(), set()
+        return Totals()
 
     def add_input(self, mutable_accumulator: Totals, element: bytes) -> Totals:
         """Count a block of entries."""
-        images, size, labels = mutable_accumulator
-        for entry in unpack(element):
+        totals = mutable_accumulator
+        totals.passed_over.update(entries.passed_over(element))
+        for entry in entries.unpack(element):
             split = entry.split or split_of(entry.key, self._splits)
-            images[split] += 1
+            totals.images[split] += 1
             known = entry.length != UNKNOWN_LENGTH
-            size[split] += entry.length if known else _TYPICAL_BYTES
-            labels.update(entry.labels)
-        return mutable_accumulator
+            totals.size[split] += entry.length if known else _TYPICAL_BYTES
+            totals.labels.update(entry.labels)
+            for name, value in json.loads(entry.extra or "{}").items():
+                try:
+                    kind = extra_features.kind_of(value)
+                except ValueError as error:
+                    raise UserError(f"--keep {name}: {entry.key}: {error}") from error
+                totals.add_kind(name, kind, entry.key)
+        return totals
 
     def merge_accumulators(self, accumulators: Iterable[Totals]) -> Totals:
         """Add up counts."""
-        images, size, labels = self.create_accumulator()
-        for more_images, more_size, more_labels in accumulators:
-            images.update(more_images)
-            size.update(more_size)
-            labels |= more_labels
-        return images, size, labels
+        totals = Totals()
+        for more in accumulators:
+            totals.images.update(more.images)
+            totals.size.update(more.size)
+            totals.labels |= more.labels
+            totals.passed_over.update(more.passed_over)
+            for name, kind in more.fields.items():
+                totals.add_kind(name, kind, "in another part of the input")
+        return totals
 
     def extract_output(self, accumulator: Totals) -> Plan:
         """The plan; splits in the order they were given in."""
-        images, size, labels = accumulator
+        images, size, labels = accumulator.images, accumulator.size, accumulator.labels
         named = [*self._splits, *sorted(set(images) - set(self._splits))]
         present = [split for split in named if images[split]]
         return Plan(
             labels=self._classes or _in_order(labels),
-            shards={split: self._count(images[split], size[split]) for split in present},
+            shards={split: self._count(split, images[split], size[split]) for split in present},
             images={split: images[split] for split in present},
+            passed_over=dict(accumulator.passed_over.most_common()),
+            # of a field that no image has, nothing says what it holds
+            fields={name: accumulator.fields.get(name) or "text" for name in self._keep},
         )
 
-    def _count(self, images: int, size: int) -> int:
+    def _count(self, split: str, images: int, size: int) -> int:
         if self._shards is not None:
             return min(self._shards, images)
         small = min(_SMALL_SHARDS, -(-images // _SMALL_SHARD_IMAGES))
-        return max(small, -(-size // self._shard_bytes))
+        count = max(small, -(-size // self._shard_bytes))
+        kept = self._kept.get(split, 0)
+        return kept if kept <= 2 * count and count <= 2 * kept else count
 
 
 def _in_order(labels: set[str]) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from groundwork.errors import UserError
 
 _HASH_BITS = 64
+FOLDERS = "folders"
+"""Value of --splits: the first folder level names the split."""
 
 
 def key_hash(key: str, purpose: str = "order") -> int:
@@ -43,14 +45,14 @@ def shard_of(key: str, count: int) -> int:
 
 
 def parse(text: str) -> dict[str, float]:
-    """Read `train:0.9,validation:0.1`.
+    """Read `train:0.9,validation:0.1`; with `folders` what lies in no split's folder is for train.
 
     Raises:
         UserError: not of that form, a share not in (0, 1], a split named twice, or a sum that is
             not 1.
     """
-    splits: dict[str, float] = {}
-    for part in text.split(","):
+    splits: dict[str, float] = {"train": 1.0} if text == FOLDERS else {}
+    for part in text.split(",") if text != FOLDERS else []:
         name, _, share = part.strip().partition(":")
         try:
             value = float(share)

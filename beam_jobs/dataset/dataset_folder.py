@@ -6,24 +6,25 @@ from one that a job has not finished.
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from beam_jobs.dataset.extra_features import tfds_feature
 from beam_jobs.dataset.shards import MANIFESTS, Manifest
-from groundwork import storage
+from groundwork import locks, storage
 from groundwork.errors import UserError
 
 JOB = "job.json"
 COMPLETED = "COMPLETED"
 REJECTED = "rejected.jsonl"
+_NOTES = {JOB, REJECTED, MANIFESTS, "plan.json"}
+"""What a job writes before its first result."""
 VERSION = 1
 """Of the folder's layout, and of the bytes that the same options give."""
 
@@ -51,35 +52,16 @@ class Job:
         return {"job": self.name, "options": self.options, "version": VERSION}
 
 
-@contextlib.contextmanager
-def locked(folder: str) -> Iterator[None]:
-    """Keep other jobs on this machine out of a local folder; made where it does not exist.
-
-    The lock ends with the process, however that ends. Behind a URL there is no lock.
+def locked(folder: str) -> AbstractContextManager[None]:
+    """Keep other jobs out of a folder; made where it does not exist.
 
     Raises:
         UserError: another job has the folder, or it cannot be made.
     """
-    if storage.is_remote(folder):
-        yield
-        return
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            raise
-        raise UserError(
-            f"another job is writing {folder}: wait for it, or stop it, or choose another --output"
-        ) from error
-    try:
-        yield
-    finally:
-        os.close(descriptor)
+    return locks.hold(
+        folder,
+        f"another job is writing {folder}: wait for it, or stop it, or choose another --output",
+    )
 
 
 def is_complete(folder: str) -> bool:
@@ -92,16 +74,27 @@ def reopen(folder: str) -> None:
     storage.delete(storage.join(folder, COMPLETED))
 
 
-def begin(folder: str, job: Job) -> None:
+def begin(folder: str, job: Job, *, other_options: bool = False) -> None:
     """Claim `folder` for `job`, or go on with what the same job has left there.
+
+    Args:
+        folder: the dataset folder.
+        job: who claims it.
+        other_options: it may have been written with others; those of `job` take their place.
 
     Raises:
         UserError: the folder holds something else.
     """
     path = storage.join(folder, JOB)
     if storage.exists(path):
-        _check_same(folder, job, json.loads(storage.read_text(path)))
-    elif strange := sorted(storage.names(folder))[:3]:
+        found = json.loads(storage.read_text(path))
+        # where nothing is written yet, nothing is lost by other options
+        may_change = other_options or not _holds_results(folder)
+        if may_change and found.get("job") == job.name:
+            storage.write_text(path, job.to_json())
+        else:
+            _check_same(folder, job, found)
+    elif strange := sorted(storage.names(folder) - {locks.LOCK})[:3]:
         raise UserError(
             f"{folder} holds {', '.join(strange)} and was not written by {job.name}: choose an "
             "--output that does not exist yet"
@@ -111,8 +104,16 @@ def begin(folder: str, job: Job) -> None:
     _remove_temporaries(folder)
 
 
+def _holds_results(folder: str) -> bool:
+    """Whether a job has left more there than its own notes."""
+    visible = {name for name in storage.names(folder) if not name.startswith(".")}
+    return bool(visible - _NOTES or storage.names(storage.join(folder, MANIFESTS)))
+
+
 def _remove_temporaries(folder: str) -> None:
     """Delete what a killed job was writing, shards and manifests."""
+    if storage.is_remote(folder):  # an object appears whole or not at all
+        return
     for place in (folder, storage.join(folder, MANIFESTS)):
         for name in storage.names(place):
             if name.startswith(storage.TEMPORARY_PREFIX):
@@ -143,6 +144,7 @@ def complete(
     class_names: Sequence[str],
     description: str,
     multi_label: bool = False,
+    extra_features: Mapping[str, str] | None = None,
 ) -> None:
     """Write the TFDS metadata of finished shards and then the completion marker.
 
@@ -153,6 +155,7 @@ def complete(
         class_names: in the order of the labels.
         description: for people, kept by TFDS.
         multi_label: `label` is a sequence of class numbers, not one.
+        extra_features: kind by name, see `extra_features`.
     """
     import tensorflow_datasets as tfds
 
@@ -160,32 +163,46 @@ def complete(
     by_split: dict[str, list[Manifest]] = {}
     for manifest in manifests:
         by_split.setdefault(manifest.shard.split, []).append(manifest)
-    template = tfds.core.ShardedFileTemplate(
-        dataset_name=manifests[0].shard.dataset, data_dir=folder, filetype_suffix="tfrecord"
-    )
     write_rejected(folder, manifests)
     label = tfds.features.ClassLabel(names=list(class_names))
-    tfds.folder_dataset.write_metadata(
-        data_dir=folder,
-        features=tfds.features.FeaturesDict(
-            {
-                "image": tfds.features.Image(shape=(None, None, 3)),
-                "label": tfds.features.Sequence(label) if multi_label else label,
-                "key": tfds.features.Text(),
-            }
-        ),
-        split_infos=[
-            tfds.core.SplitInfo(
-                name=split,
-                shard_lengths=[manifest.records for manifest in of_split],
-                num_bytes=sum(manifest.example_bytes for manifest in of_split),
-                filename_template=template.replace(split=split),
-            )
-            for split, of_split in sorted(by_split.items())
-        ],
-        description=description,
-        check_data=False,  # it would import TensorFlow; verify_dataset checks all records
-    )
+    # written here and sent: TFDS knows fewer kinds of storage than we do
+    with tempfile.TemporaryDirectory() as temporary:
+        metadata = Path(temporary) / folder.rstrip("/").rpartition("/")[2]  # may name the version
+        metadata.mkdir()
+        # TFDS looks for the names of the dataset and its splits
+        placeholders = [metadata / of_split[0].shard.file_name for of_split in by_split.values()]
+        for placeholder in placeholders:
+            placeholder.touch()
+        template = tfds.core.ShardedFileTemplate(
+            dataset_name=manifests[0].shard.dataset, data_dir=metadata, filetype_suffix="tfrecord"
+        )
+        tfds.folder_dataset.write_metadata(
+            data_dir=metadata,
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(None, None, 3)),
+                    "label": tfds.features.Sequence(label) if multi_label else label,
+                    "key": tfds.features.Text(),
+                    **{n: tfds_feature(kind) for n, kind in sorted((extra_features or {}).items())},
+                }
+            ),
+            split_infos=[
+                tfds.core.SplitInfo(
+                    name=split,
+                    shard_lengths=[manifest.records for manifest in of_split],
+                    num_bytes=sum(manifest.example_bytes for manifest in of_split),
+                    filename_template=template.replace(split=split),
+                )
+                for split, of_split in sorted(by_split.items())
+            ],
+            description=description,
+            check_data=False,  # it would import TensorFlow; verify_dataset checks all records
+        )
+        for placeholder in placeholders:
+            placeholder.unlink()
+        for path in sorted(metadata.iterdir()):
+            with storage.create(storage.join(folder, path.name)) as file:
+                file.write(path.read_bytes())
     digest = hashlib.sha256(
         "".join(f"{m.shard.file_name} {m.sha256}\n" for m in manifests).encode()
     )

@@ -52,7 +52,8 @@ def write(
         if dataset_folder.is_complete(folder):
             print(f"{folder} is complete already; delete it to write it again")
             return
-        missing = [shard for shard in todo if shards.read_manifest(folder, shard) is None]
+        found = shards.read_manifests(folder, todo)
+        missing = [shard for shard, manifest in zip(todo, found, strict=True) if manifest is None]
         if missing:
             print(
                 f"{job.name}: {len(missing)} of {len(todo)} shards to write, {options.describe()}"
@@ -62,7 +63,7 @@ def write(
                 options,
                 total=total * len(missing) // len(todo),
             )
-        manifests = [m for shard in todo if (m := shards.read_manifest(folder, shard))]
+        manifests = [manifest for manifest in shards.read_manifests(folder, todo) if manifest]
         dataset_folder.complete(
             folder, job, manifests, class_names=class_names, description=description
         )

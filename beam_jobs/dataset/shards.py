@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from beam_jobs.dataset import tfrecord
-from beam_jobs.dataset.example import Example, serialize
+from beam_jobs.dataset.example import Example, deserialize, serialize
 from groundwork import storage
-from groundwork.errors import JobError
+from groundwork.errors import JobError, StorageFault
 
 MANIFESTS = "manifests"
 
@@ -31,9 +31,14 @@ class Shard:
         return f"{self.dataset}-{self.split}.tfrecord-{self.index:05d}-of-{self.count:05d}"
 
     @property
+    def name(self) -> str:
+        """For people: split, index and count."""
+        return f"{self.split}-{self.index:05d}-of-{self.count:05d}"
+
+    @property
     def manifest_name(self) -> str:
         """Path of its manifest in the dataset folder."""
-        return f"{MANIFESTS}/{self.split}-{self.index:05d}-of-{self.count:05d}.json"
+        return f"{MANIFESTS}/{self.name}.json"
 
 
 def shards(dataset: str, split: str, count: int) -> list[Shard]:
@@ -72,9 +77,24 @@ def read_manifest(folder: str, shard: Shard) -> Manifest | None:
     """The manifest of a shard; None where there is none, or the shard's file is not there."""
     try:
         text = storage.read_text(storage.join(folder, shard.manifest_name))
+    except StorageFault:  # which says nothing of the shard
+        raise
     except OSError:
         return None
     return Manifest.from_json(text) if storage.exists(_path(folder, shard)) else None
+
+
+def read_manifests(folder: str, wanted: Sequence[Shard]) -> list[Manifest | None]:
+    """As `read_manifest`, for many shards: two listings, and many requests at once."""
+    files = storage.names(folder)
+    noted = storage.names(storage.join(folder, MANIFESTS))
+
+    def read_one(shard: Shard) -> Manifest | None:
+        if shard.file_name not in files or f"{shard.name}.json" not in noted:
+            return None
+        return Manifest.from_json(storage.read_text(storage.join(folder, shard.manifest_name)))
+
+    return storage.in_parallel(read_one, wanted)
 
 
 def write(folder: str, shard: Shard, fingerprint: str, examples: Iterable[Example]) -> Manifest:
@@ -96,6 +116,8 @@ def write(folder: str, shard: Shard, fingerprint: str, examples: Iterable[Exampl
                 records += 1
                 example_bytes += len(record)
                 file_bytes += len(framed)
+    except StorageFault:  # it says all that there is to say
+        raise
     except OSError as error:  # of this file: who gives the examples deals with its own
         raise JobError(
             f"cannot write {_path(folder, shard)}: {error.strerror or error}; once that is mended, "
@@ -113,6 +135,24 @@ def read(folder: str, shard: Shard) -> Iterator[bytes]:
     """Yield the serialized examples of a shard; raises OSError or `CorruptRecordError`."""
     with storage.open_binary(_path(folder, shard)) as file:
         yield from tfrecord.read(file)
+
+
+def read_examples(folder: str, shard: Shard) -> Iterator[Example]:
+    """The examples of a shard; one without a key gets its place for one, as in train-00000:17.
+
+    Raises:
+        JobError: the shard is damaged.
+    """
+    number = 0
+    try:
+        for record in read(folder, shard):
+            yield deserialize(record, f"{shard.split}-{shard.index:05d}:{number}")
+            number += 1
+    except (OSError, ValueError, tfrecord.CorruptRecordError) as error:
+        raise JobError(
+            f"{_path(folder, shard)}, after {number} images: {error}; python -m "
+            "beam_jobs.verify_dataset names all faults"
+        ) from error
 
 
 def _path(folder: str, shard: Shard) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from beam_jobs.dataset.shards import Manifest
 
@@ -40,22 +40,41 @@ def _row(name: str, manifests: list[Manifest]) -> tuple[str, ...]:
     return (
         name,
         f"{sum(m.records for m in manifests):,}",
-        f"{sum(len(m.rejected) for m in manifests):,}",
+        f"{reasons(manifests).total():,}",
         f"{len(manifests):,}",
         human_bytes(sum(m.file_bytes for m in manifests)),
     )
 
 
 def reasons(manifests: Sequence[Manifest]) -> Counter[str]:
-    """How many images were rejected, by reason."""
-    return Counter(reject["reason"] for m in manifests for reject in m.rejected)
+    """How many images were rejected, by reason; a damaged archive's lost ones count too."""
+    counts: Counter[str] = Counter()
+    for manifest in manifests:
+        for reject in manifest.rejected:
+            counts[reject["reason"]] += reject.get("images", 1)
+    return counts
 
 
-def show(folder: str, manifests: Sequence[Manifest], num_classes: int, seconds: float) -> None:
-    """Print what the finished dataset folder holds."""
+def counted(counts: Mapping[str, int]) -> str:
+    """The largest counts first: 3 × truncated, 1 × empty."""
+    return ", ".join(f"{n:,} × {why}" for why, n in Counter(counts).most_common())
+
+
+def show(
+    folder: str,
+    manifests: Sequence[Manifest],
+    num_classes: int,
+    seconds: float,
+    passed_over: Mapping[str, int] | None = None,
+) -> None:
+    """Print what the finished dataset folder holds.
+
+    `passed_over`: files of the corpus that are taken for no images, by reason.
+    """
     images = sum(manifest.records for manifest in manifests)
     print(table(manifests))
     if rejected := reasons(manifests):
-        why = ", ".join(f"{count:,} × {reason}" for reason, count in rejected.most_common())
-        print(f"  rejected, as listed in {folder}/rejected.jsonl: {why}")
+        print(f"  rejected, as listed in {folder}/rejected.jsonl: {counted(rejected)}")
+    if passed_over:
+        print(f"  files passed over: {counted(passed_over)}")
     print(f"{folder}: {images:,} images of {num_classes:,} classes, written in {seconds:.1f} s")

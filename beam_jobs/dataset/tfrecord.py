@@ -23,7 +23,7 @@ class CorruptRecordError(Exception):
 
 def masked_crc(data: bytes) -> int:
     """CRC-32C of `data`, masked as TFRecord files store it."""
-    crc = google_crc32c.value(data)
+    crc: int = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 

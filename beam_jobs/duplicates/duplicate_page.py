@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from beam_jobs.dataset import shards
-from beam_jobs.dataset.example import deserialize
 from beam_jobs.duplicates.duplicate_options import DuplicateOptions
 from beam_jobs.duplicates.duplicate_pairs import Pair, Place
 from beam_jobs.images.thumbnails import thumbnail
@@ -48,7 +47,7 @@ def page(
         kind="Near-duplicates",
         subject=options.input,
         headline=_headline(len(excluded), images, options),
-        lead=f"Hashes that differ in at most {options.max_distance} of 256 bits. Unrelated "
+        lead=f"Hashes that differ in at most {options.distance} of 256 bits. Unrelated "
         "photographs differ in 85 or more, nearly always.",
         summary=[
             Cards(
@@ -86,7 +85,7 @@ def _sections(
     if not options.against:
         left_out += "; where three or more look alike, the first may be left out, too"
     return [
-        Section("Distances", [_distances(pairs, options.max_distance)]),
+        Section("Distances", [_distances(pairs, options.distance)]),
         Section(
             "Pairs",
             [
@@ -158,7 +157,7 @@ def _thumbnails(places: Collection[Place]) -> dict[Place, bytes]:
     by_shard = sorted(places, key=lambda place: (place.folder, place.shard, place.number))
     for (folder, shard), group in itertools.groupby(by_shard, key=lambda p: (p.folder, p.shard)):
         wanted = {place.number: place for place in group}
-        for number, record in enumerate(shards.read(folder, shard)):
+        for number, example in enumerate(shards.read_examples(folder, shard)):
             if number in wanted:
-                found[wanted[number]] = thumbnail(deserialize(record).image)
+                found[wanted[number]] = thumbnail(example.image)
     return found

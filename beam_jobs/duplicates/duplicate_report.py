@@ -1,34 +1,25 @@
-"""From hashes to pairs, an exclude list and a page that shows the pairs."""
+"""From pairs to an exclude list and a page that shows them."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from beam_jobs.corpus import exclude
 from beam_jobs.duplicates import duplicate_page
 from beam_jobs.duplicates.duplicate_options import DuplicateOptions
 from beam_jobs.duplicates.duplicate_pairs import Pair, Place
-from beam_jobs.duplicates.hash_shard import Hashes
-from beam_jobs.duplicates.similar_pairs import similar_pairs
-from groundwork import pages
+from groundwork import pages, storage
 
 
-def write(hashes: list[Hashes], options: DuplicateOptions) -> None:
-    """Write the report's files and print what was found."""
-    own = _gather([h for h in hashes if h.folder == options.input])
-    if options.against:
-        pairs = _pairs_against(
-            own, _gather([h for h in hashes if h.folder in options.against]), options
-        )
-        excluded = {pair.second.key for pair in pairs}
-    else:
-        pairs, excluded = _pairs_within(own, options)
-    folder = Path(options.output)
-    folder.mkdir(parents=True, exist_ok=True)
+def write(pairs: list[Pair], images: int, options: DuplicateOptions) -> None:
+    """Write the report's files and print what was found.
+
+    Args:
+        pairs: sorted.
+        images: how many --input has.
+        options: of the job.
+    """
+    excluded = {pair.second.key for pair in pairs} if options.against else _all_but_one(pairs)
     lines = [
         {
             "first": pair.first.key,
@@ -37,80 +28,33 @@ def write(hashes: list[Hashes], options: DuplicateOptions) -> None:
             "second_dataset": pair.second.folder,
             "distance": pair.distance,
         }
-        for pair in sorted(pairs)
+        for pair in pairs
     ]
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    (folder / "pairs.jsonl").write_text(text, encoding="utf-8")
-    exclude.write(str(folder / "exclude.txt"), excluded)
-    places, _ = own
-    page = duplicate_page.page(sorted(pairs, reverse=True), excluded, len(places), options)
-    pages.write(page, str(folder / "index.html"))
-    share = len(excluded) / len(places) if places else 0
+    storage.write_text(storage.join(options.output, "pairs.jsonl"), text)
+    exclude_list = storage.join(options.output, "exclude.txt")
+    exclude.write(exclude_list, excluded)
+    page = storage.join(options.output, "index.html")
+    pages.write(duplicate_page.page(pairs[::-1], excluded, images, options), page)
+    share = len(excluded) / images if images else 0
     print(
-        f"{len(pairs):,} pairs; {len(excluded):,} of {len(places):,} images ({share:.2%}) are to "
-        f"be left out: build_dataset --exclude {folder}/exclude.txt; pictures: {folder}/index.html"
+        f"{len(pairs):,} pairs; {len(excluded):,} of {images:,} images ({share:.2%}) are to "
+        f"be left out: build_dataset --exclude {exclude_list}; pictures: {page}"
     )
 
 
-def _gather(hashes: list[Hashes]) -> tuple[list[Place], NDArray[np.uint8]]:
-    """All images of these shards, in a fixed order, and their hashes, uint8 [n, variants, 32]."""
-    ordered = sorted(hashes, key=lambda h: (h.folder, h.shard))
-    places = [
-        Place(h.folder, h.shard, number, key) for h in ordered for number, key in enumerate(h.keys)
-    ]
-    if not places:
-        return [], np.zeros((0, 1, 32), np.uint8)
-    return places, np.concatenate([h.bits for h in ordered])
+def _all_but_one(pairs: list[Pair]) -> set[str]:
+    """The keys of all images but the first of each group that pairs join (union-find)."""
+    parent: dict[Place, Place] = {}
 
+    def root(place: Place) -> Place:
+        while (above := parent.get(place, place)) != place:
+            parent[place] = parent.get(above, above)
+            place = above
+        return place
 
-def _pairs_against(
-    own: tuple[list[Place], NDArray[np.uint8]],
-    others: tuple[list[Place], NDArray[np.uint8]],
-    options: DuplicateOptions,
-) -> list[Pair]:
-    """Images of the input that look like one of the others; either may be the changed copy."""
-    (own_places, own_bits), (other_places, other_bits) = own, others
-    found: dict[tuple[int, int], int] = {}
-    for query, image, distance in zip(
-        *similar_pairs(own_bits[:, 0], other_bits, options.max_distance), strict=True
-    ):
-        found[int(image), int(query)] = int(distance)
-    for query, image, distance in zip(
-        *similar_pairs(other_bits[:, 0], own_bits, options.max_distance), strict=True
-    ):
-        key = (int(query), int(image))
-        found[key] = min(int(distance), found.get(key, int(distance)))
-    return [Pair(d, other_places[one], own_places[two]) for (one, two), d in found.items()]
-
-
-def _pairs_within(
-    own: tuple[list[Place], NDArray[np.uint8]], options: DuplicateOptions
-) -> tuple[list[Pair], set[str]]:
-    """Pairs among the input's images, and the keys of all but one of each group."""
-    places, bits = own
-    found: dict[tuple[int, int], int] = {}
-    for query, image, distance in zip(
-        *similar_pairs(bits[:, 0], bits, options.max_distance), strict=True
-    ):
-        if query != image:
-            key = (min(int(query), int(image)), max(int(query), int(image)))
-            found[key] = min(int(distance), found.get(key, int(distance)))
-    kept = _groups(len(places), list(found))
-    excluded = {places[number].key for number in range(len(places)) if kept[number] != number}
-    return [Pair(d, places[one], places[two]) for (one, two), d in found.items()], excluded
-
-
-def _groups(size: int, pairs: list[tuple[int, int]]) -> list[int]:
-    """For each number, the smallest one that it is joined to by pairs (union-find)."""
-    parent = list(range(size))
-
-    def root(number: int) -> int:
-        while parent[number] != number:
-            parent[number] = parent[parent[number]]
-            number = parent[number]
-        return number
-
-    for one, other in pairs:
-        low, high = sorted((root(one), root(other)))
+    for pair in pairs:
+        low, high = sorted((root(pair.first), root(pair.second)))
         parent[high] = low
-    return [root(number) for number in range(size)]
+    places = {place for pair in pairs for place in (pair.first, pair.second)}
+    return {place.key for place in places if root(place) != place}

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _REQUIRED = ("project", "region", "temp_location")
 _CODE = ("setup_file", "sdk_container_image", "extra_package")
 """Options of which one must bring this package to the workers."""
-_PACKAGE = Path(__file__).resolve().parents[1]
+_FOLDER = Path(__file__).resolve().parents[2]
+_PACKAGES = ("beam_jobs", "groundwork")
 
 _LOAD = """
 import base64, importlib, json, sys
@@ -56,7 +57,7 @@ def pipeline(arguments: list[str]) -> beam.Pipeline:
         from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner
         from apache_beam.runners.dataflow.internal import apiclient  # noqa: F401
     except ImportError as error:
-        raise UserError("--runner dataflow needs pip install 'apache-beam[gcp]'") from error
+        raise UserError("--runner dataflow needs pip install 'vit-keras-pipeline[gcp]'") from error
     given = {argument.partition("=")[0].lstrip("-") for argument in arguments}
     missing = [f"--{name}=…" for name in _REQUIRED if name not in given]
     if missing:
@@ -131,10 +132,11 @@ def _payloads(proto: Any) -> Iterator[tuple[str, bytes]]:
 def _load_elsewhere(payloads: list[tuple[str, bytes]]) -> None:
     """Unpickle in a fresh interpreter that finds this package where it would be staged."""
     with tempfile.TemporaryDirectory() as staged:
-        shutil.copytree(_PACKAGE, Path(staged) / _PACKAGE.name)
+        for package in _PACKAGES:
+            shutil.copytree(_FOLDER / package, Path(staged) / package)
         encoded = [(name, base64.b64encode(payload).decode()) for name, payload in payloads]
         loaded = subprocess.run(
-            [sys.executable, "-I", "-c", _LOAD, str(_PACKAGE.parent)],
+            [sys.executable, "-I", "-c", _LOAD, str(_FOLDER)],
             input=json.dumps([staged, encoded]),
             cwd=staged,
             capture_output=True,

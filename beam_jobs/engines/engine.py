@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -24,10 +22,15 @@ from groundwork.errors import JobError, UserError
 
 if TYPE_CHECKING:
     import apache_beam as beam
+    from apache_beam.runners.runner import PipelineResult
 
 _POLL_S = 0.1
+_CANCEL_S = 600.0
+"""That a cluster may take to end a job that was canceled."""
+_ELSEWHERE = ("portable", "dataflow")
+"""Runners whose work does not end with this process."""
 _PACKAGE_FOLDER = str(Path(__file__).resolve().parents[2])
-_OUR_ERROR = re.compile(r"groundwork\.errors\.(UserError|JobError): (.*)")
+_OUR_ERROR = re.compile(r"groundwork\.errors\.(UserError|JobError|StorageFault): (.*)")
 
 
 def run(
@@ -59,12 +62,14 @@ def run(
         stack.enter_context(_progress_in(name))
         folder = Path(name)
         failure: list[BaseException] = []
+        started: list[PipelineResult] = []
 
         def target() -> None:
             try:
                 pipeline = _pipeline(folder, options, stack)
                 build(pipeline)
-                pipeline.run().wait_until_finish()
+                started.append(pipeline.run())
+                started[0].wait_until_finish()
             except BaseException as error:
                 failure.append(error)
 
@@ -81,6 +86,8 @@ def run(
             # Beam's threads raise for each worker that is killed; one message is enough
             threading.excepthook = lambda _: None
             _kill_workers(folder)
+            if options.runner in _ELSEWHERE:
+                _cancel(thread, started)
             raise
         finally:
             bar.close()
@@ -98,26 +105,31 @@ def collect(
     """Run a pipeline as `run` does and give the elements of the collection that `build` returns.
 
     They must be few enough for the memory of one process, and pickle. In no particular order.
+
+    Raises:
+        UserError: as `run`; or the workers are elsewhere and no `--temp_location` is given.
     """
-    with tempfile.TemporaryDirectory(prefix="beam_jobs_") as name:
-        path = Path(name) / "elements"
+    from beam_jobs.engines import results
 
-        def build_and_keep(pipeline: beam.Pipeline) -> None:
-            import apache_beam as beam
-
-            _ = (
-                build(pipeline)
-                | "Gather" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
-                | "Keep" >> beam.Map(_pickle_to, str(path))
-            )
-
-        run(build_and_keep, options, unit=unit, total=total)
-        elements: list[Any] = pickle.loads(path.read_bytes())
-        return elements
+    with results.folder(options) as place:
+        run(
+            lambda pipeline: results.keep(build(pipeline), place),
+            options,
+            unit=unit,
+            total=total,
+        )
+        return list(results.read(place)) if not options.check else []
 
 
-def _pickle_to(elements: list[Any], path: str) -> None:
-    Path(path).write_bytes(pickle.dumps(elements))
+def _cancel(thread: threading.Thread, started: list[PipelineResult]) -> None:
+    """Cancel a job that runs elsewhere and wait for its end: until then it may still write."""
+    print("stopping the job, which runs elsewhere; Ctrl-C again leaves it alone", file=sys.stderr)
+    while thread.is_alive() and not started:  # it is being submitted
+        thread.join(_POLL_S)
+    for result in started:
+        with contextlib.suppress(Exception):  # it has ended, or its service is gone
+            result.cancel()
+    thread.join(_CANCEL_S)
 
 
 @contextlib.contextmanager
@@ -138,34 +150,41 @@ def _pipeline(folder: Path, options: EngineOptions, stack: contextlib.ExitStack)
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    from beam_jobs.engines import local_environment
+    from beam_jobs.engines import local_environment, spark
 
-    arguments = shlex.split(options.beam_args)
+    arguments = options.beam_arguments
     arguments += ["--default_sdk_harness_log_level", "CRITICAL"]
     if options.runner == "dask":
         return _dask_pipeline(arguments, options, stack)
+    if options.runner == "spark":
+        return spark.pipeline(arguments, options, stack)
     if options.runner == "dataflow":
         return dataflow.pipeline(arguments)
     if options.runner in ("embed", "portable"):
-        from apache_beam.runners.portability.portable_runner import PortableRunner
-
-    if options.runner == "portable":
-        for needed in ("--job_endpoint", "--environment_type"):
-            if not any(argument.partition("=")[0] == needed for argument in arguments):
-                raise UserError(f"--runner portable needs {needed}=… in --beam_args")
-        return beam.Pipeline(PortableRunner(), PipelineOptions(arguments))
+        if options.runner == "embed":
+            arguments += ["--job_endpoint", "embed", "--environment_type", local_environment.URN]
+            stdin = _start_local_workers(folder, stack)
+            arguments += ["--environment_config", str(stdin)]
+        return _portable_pipeline(arguments)
     # not DirectRunner, which first tries to download another runner's binary
     workers = options.num_workers if options.runner == "local" else 1
-    if workers == 1 and options.runner != "embed":  # a process of its own would only cost its start
+    if workers == 1:  # a process of its own would only cost its start
         return beam.Pipeline(FnApiRunner(), PipelineOptions(arguments))
     stdin = _start_local_workers(folder, stack)
-    if options.runner == "embed":
-        arguments += ["--job_endpoint", "embed", "--environment_type", local_environment.URN]
-        arguments += ["--environment_config", str(stdin)]
-        return beam.Pipeline(PortableRunner(), PipelineOptions(arguments))
     environment = local_environment.LocalEnvironment(stdin)
     arguments += ["--direct_num_workers", str(workers)]
     return beam.Pipeline(FnApiRunner(default_environment=environment), PipelineOptions(arguments))
+
+
+def _portable_pipeline(arguments: list[str]) -> beam.Pipeline:
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.runners.portability.portable_runner import PortableRunner
+
+    for needed in ("--job_endpoint", "--environment_type"):
+        if not any(argument.partition("=")[0] == needed for argument in arguments):
+            raise UserError(f"--runner portable needs {needed}=… in --beam_args")
+    return beam.Pipeline(PortableRunner(), PipelineOptions(arguments))
 
 
 def _start_local_workers(folder: Path, stack: contextlib.ExitStack) -> int:
@@ -194,7 +213,7 @@ def _dask_pipeline(
         from apache_beam.runners.dask.dask_runner import DaskRunner
         from dask.distributed import LocalCluster
     except ImportError as error:
-        raise UserError("--runner dask needs pip install 'apache-beam[dask]'") from error
+        raise UserError("--runner dask needs pip install 'vit-keras-pipeline[dask]'") from error
     if not any(argument.startswith("--dask_") for argument in arguments):
         cluster = LocalCluster(
             n_workers=options.num_workers, threads_per_worker=1, dashboard_address=None

@@ -21,6 +21,11 @@ def rejected(reason: str) -> str:
     return f"rejected_{reason}"
 
 
+def passed_over(why: str) -> str:
+    """Counter of the files passed over for one reason."""
+    return f"passed_over_{why}"
+
+
 def shorter_side(pixels: int) -> str:
     """Counter of the images whose shorter side has about that many pixels: powers of two."""
     low = 1 << (max(pixels, 1).bit_length() - 1)

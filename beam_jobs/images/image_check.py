@@ -1,7 +1,8 @@
 """Decide whether bytes are a good image, and make them one that every reader decodes alike.
 
 A clean JPEG or PNG keeps its bytes. What TensorFlow decodes in another way, or not at all, becomes
-plain RGB: other formats, CMYK, palettes, alpha (onto white), 16 bits, EXIF orientation.
+plain RGB: other formats, CMYK, palettes, alpha (onto white), 16 bits, EXIF orientation. Formats
+beyond JPEG, PNG, GIF, BMP and WebP are decoded where the installed Pillow can.
 """
 
 from __future__ import annotations
@@ -11,7 +12,18 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
+
+from beam_jobs.images.image_formats import format_of, is_lossless_webp, not_decoded
+from beam_jobs.images.stream_check import jpeg_has_end, png_damage
+
+try:
+    import pillow_heif  # type: ignore[import-not-found,unused-ignore]
+except ImportError:
+    _HAS_HEIF = False
+else:
+    pillow_heif.register_heif_opener()
+    _HAS_HEIF = True
 
 
 class Reason(str, Enum):
@@ -22,11 +34,15 @@ class Reason(str, Enum):
     DUPLICATE_KEY = "duplicate_key"
     """Another image has the same key (--on_duplicate_key drop)."""
     UNREADABLE = "unreadable"
-    """The file cannot be read: permissions, a broken link, a damaged archive."""
+    """The file cannot be read: permissions, a broken link, a password."""
+    DAMAGED_ARCHIVE = "damaged_archive"
+    """It lay in the part of an archive that is damaged or cut off."""
+    NOT_DOWNLOADED = "not_downloaded"
+    """Its URL gave no image: an HTTP error, no answer, or its owner opted out."""
     EMPTY = "empty"
     """No bytes."""
     UNKNOWN_FORMAT = "unknown_format"
-    """Neither JPEG, PNG, GIF, BMP nor WebP, whatever its name says."""
+    """Its first bytes are of no format that is decoded here, whatever its name says."""
     TOO_MANY_PIXELS = "too_many_pixels"
     """More than --max_pixels, by its header: never decoded."""
     TOO_SMALL = "too_small"
@@ -73,9 +89,14 @@ class Limits:
     """Of images that are encoded as JPEG anew, 1 to 100."""
 
 
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF")
-_LOSSY = ("JPEG", "MPO", "WEBP")
+_FORMATS = (
+    *("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM"),
+    *(["AVIF"] if features.check("avif") else []),
+    *(["JPEG2000"] if features.check("jpg_2000") else []),
+    *(["HEIF"] if _HAS_HEIF else []),
+)
+_LOSSY = ("JPEG", "MPO", "AVIF", "HEIF")
+_LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 _ORIENTATION = 0x0112
 _PNG_BIT_DEPTH = 24
 """Offset of the bit depth in a PNG file: signature 8, chunk head 8, width 4, height 4."""
@@ -101,9 +122,10 @@ def check(data: bytes, limits: Limits) -> Checked:
     except Rejected:
         raise
     except UnidentifiedImageError as error:
-        known = data.startswith(_SIGNATURES)
-        reason = Reason.CORRUPT if known else Reason.UNKNOWN_FORMAT
-        raise Rejected(reason, f"starts with {data[:16]!r}") from error
+        known = format_of(data) in ("JPEG", "PNG", "GIF", "BMP", "WebP")
+        if known:
+            raise Rejected(Reason.CORRUPT, f"starts with {data[:16]!r}") from error
+        raise Rejected(Reason.UNKNOWN_FORMAT, not_decoded(data)) from error
     except Exception as error:  # Pillow raises nearly every kind for damaged files
         detail = " ".join(str(error).split())
         cut = "truncated" in detail or isinstance(error, EOFError)
@@ -121,12 +143,16 @@ def _check_open(image: ImageFile.ImageFile, data: bytes, limits: Limits) -> Chec
     if _is_plain(image, data) and not turned and not shrink:
         image.draft(None, (max(1, width // _VERIFY_SCALE), max(1, height // _VERIFY_SCALE)))
         image.load()
+        _check_stream(image, data)
         return Checked(width, height, None)
-    lossy = image.format in _LOSSY
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        raise Rejected(Reason.UNKNOWN_FORMAT, not_decoded(data))  # nothing says what is white
+    lossy = _is_lossy(image, data)
     if shrink and limits.max_size is not None:
         target = _scaled(image.size, limits.max_size)
         image.draft(None, (2 * target[0], 2 * target[1]))  # twice, so that Lanczos decides
     image.load()
+    _check_stream(image, data)
     plain = _to_rgb(image)
     if turned:
         ImageOps.exif_transpose(plain, in_place=True)
@@ -134,6 +160,22 @@ def _check_open(image: ImageFile.ImageFile, data: bytes, limits: Limits) -> Chec
         target = _scaled(plain.size, limits.max_size)
         plain = plain.resize(target, Image.Resampling.LANCZOS)
     return Checked(*plain.size, _encode(plain, lossy, limits.quality))
+
+
+def _check_stream(image: ImageFile.ImageFile, data: bytes) -> None:
+    """Reject what TensorFlow's decoder would, though Pillow has decoded it."""
+    if image.format in ("JPEG", "MPO") and not jpeg_has_end(data):
+        raise Rejected(Reason.TRUNCATED, "the end marker is missing")
+    if image.format == "PNG" and (damage := png_damage(data)):
+        raise Rejected(Reason.TRUNCATED if "truncated" in damage else Reason.CORRUPT, damage)
+
+
+def _is_lossy(image: ImageFile.ImageFile, data: bytes) -> bool:
+    if image.format == "WEBP":
+        return not is_lossless_webp(data)
+    if image.format == "TIFF":
+        return image.info.get("compression") in _LOSSY_TIFF
+    return image.format in _LOSSY
 
 
 def _is_plain(image: ImageFile.ImageFile, data: bytes) -> bool:

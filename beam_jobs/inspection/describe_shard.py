@@ -15,7 +15,7 @@ from PIL import Image
 
 from beam_jobs.corpus import splits
 from beam_jobs.dataset import shards
-from beam_jobs.dataset.example import Example, deserialize
+from beam_jobs.dataset.example import Example
 from beam_jobs.dataset.shards import Shard
 from beam_jobs.engines import progress
 from beam_jobs.images.thumbnails import thumbnail
@@ -58,8 +58,7 @@ def describe_shard(shard: Shard, folder: str, pictures: int) -> Statistics:
     """Read a shard and add up its statistics; decodes every image in full."""
     statistics = Statistics(shard.split)
     chosen: list[tuple[int, Example]] = []
-    for record in shards.read(folder, shard):
-        example = deserialize(record)
+    for example in shards.read_examples(folder, shard):
         _add(statistics, example)
         # the smallest hashes are a random choice that does not depend on the shards
         chosen.append((splits.key_hash(example.key, "picture"), example))

@@ -36,11 +36,11 @@ def distance_figure(distance: Floats) -> Figure:
     places = np.repeat(np.arange(blocks), heads)
     axes.scatter(places, distance.ravel(), s=18, alpha=0.6, clip_on=False, label="one head")
     axes.plot(distance.mean(axis=1), color="0.4", linewidth=1, label="mean of the heads")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlim(-0.5, blocks - 0.5)
     axes.set_xlabel("block")
     axes.set_ylabel("mean attention distance, pixels")
-    axes.set_ylim(0, 1.08 * float(distance.max()))
+    axes.set_ylim(0, max(1e-6, 1.08 * float(distance.max())))
     axes.grid(alpha=0.3)
     axes.legend()
     return figure

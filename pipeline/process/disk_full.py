@@ -5,33 +5,43 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
-from groundwork.errors import DiskFull
+from groundwork.errors import DiskFull, UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR)
 
 
 @contextlib.contextmanager
 def explain_full_disk(what: str, path: str) -> Iterator[None]:
-    """Within it, running out of space (or quota) while writing `what` to `path` is a DiskFull."""
+    """Within it, running out of space (or quota) while writing `what` to `path` is a DiskFull.
+
+    A place that may not, or no longer, be written to is a UserError.
+    """
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
-        reason = _reason(error)
+        reason = _reason(error, FULL)
         if reason is None:
-            raise
+            refused = _reason(error, REFUSED)
+            if refused is None:
+                raise
+            raise UserError(
+                f"{what} could not be written to {path} ({refused}): make it writable, or choose "
+                "another place"
+            ) from error
         raise DiskFull(
             f"{what} could not be written to {path} ({reason}): what was there before is kept; "
             f"make room, and the same command goes on from the newest checkpoint"
         ) from error
 
 
-def _reason(error: Exception) -> str | None:
-    """The system's words for a full disk; None for any other error."""
+def _reason(error: Exception, numbers: Sequence[int]) -> str | None:
+    """The system's words for one of its errors; None for any other."""
     if isinstance(error, OSError):
-        return os.strerror(error.errno) if error.errno in FULL else None
+        return os.strerror(error.errno) if error.errno and error.errno in numbers else None
     # TensorFlow keeps no errno, and its RESOURCE_EXHAUSTED is memory too.
-    return next((text for text in map(os.strerror, FULL) if text in str(error)), None)
+    return next((text for text in map(os.strerror, numbers) if text in str(error)), None)

@@ -35,12 +35,13 @@ def run(config: PretrainConfig) -> int:
     strategy = strategies.make_strategy(config)
     chief = strategies.is_chief(strategy)
     lock = workdir.lock() if chief else contextlib.nullcontext()
-    with StopSignal() as stop, lock, explain_lost_worker(strategy):
+    with lock:
         if chief and (left := workdir.remove_leftovers()):
             print(f"removed what a killed run left unfinished: {', '.join(left)}", flush=True)
-        status = train(config, workdir, strategy, stop)
-    if status == 0 and chief:
-        _export_and_evaluate(config, workdir)
+        with StopSignal() as stop, explain_lost_worker(strategy):
+            status = train(config, workdir, strategy, stop)
+        if status == 0 and chief:
+            _export_and_evaluate(config, workdir)
     end_together(strategy)
     return status
 
@@ -56,4 +57,5 @@ def _export_and_evaluate(config: PretrainConfig, workdir: Workdir) -> None:
     job = config.transfer
     prepare_source(job.source, job.prepare)
     data = TransferData(job.source, train_split=job.train_split, test_split=job.test_split)
-    run_transfer(TransferConfig(model=workdir.export, data=data, output=workdir.transfer))
+    with explain_full_disk("the transfer evaluation", workdir.transfer):
+        run_transfer(TransferConfig(model=workdir.export, data=data, output=workdir.transfer))

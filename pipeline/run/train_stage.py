@@ -57,17 +57,7 @@ def train(
         UserError: bad input; as its subclasses, what ended the training.
     """
     data = config.data
-    source = open_source(
-        data.source, data.data_dir, image_key=data.image_key, label_key=data.label_key
-    )
-    check_same_dataset(workdir, source)
-    if config.resume:
-        check_same_classes(Workdir(config.resume), source)
-    train_split = source.split(data.train_split)
-    eval_split = source.split(data.eval_split) if data.eval_split else None
-    if config.objective == "masked_patches":  # no label is read: there need not be any
-        train_split = replace(train_split, labels_below=None)
-        eval_split = eval_split and replace(eval_split, labels_below=None)
+    source, train_split, eval_split = _open_data(config, workdir)
     replicas = strategy.num_replicas_in_sync
     check_divisible(config, replicas, mixes_images=data.mixes_images)
     check_split_size(config, train_split)
@@ -124,19 +114,20 @@ def train(
     log.hyperparameters(hyperparameters(config), config.workdir)
     accelerators = find_accelerators(strategy, config.log.peak_tflops)
     if chief and start_step < total_steps:
-        workdir.record_start(
-            run_record(
-                config,
-                source,
-                train_split,
-                eval_split,
-                model,
-                accelerators,
-                precision=policy,
-                start_step=start_step,
-                total_steps=total_steps,
+        with explain_full_disk("the record of the run", workdir.starts):
+            workdir.record_start(
+                run_record(
+                    config,
+                    source,
+                    train_split,
+                    eval_split,
+                    model,
+                    accelerators,
+                    precision=policy,
+                    start_step=start_step,
+                    total_steps=total_steps,
+                )
             )
-        )
     loop = TrainLoop(
         options=config,
         batch_size=config.batch_size,
@@ -171,6 +162,23 @@ def train(
         flush=True,
     )
     return stop.exit_status
+
+
+def _open_data(config: PretrainConfig, workdir: Workdir) -> tuple[Source, Split, Split | None]:
+    """The dataset, if it is the one that the run was begun with, and its two splits."""
+    data = config.data
+    source = open_source(
+        data.source, data.data_dir, image_key=data.image_key, label_key=data.label_key
+    )
+    check_same_dataset(workdir, source)
+    if config.resume:
+        check_same_classes(Workdir(config.resume), source)
+    train_split = source.split(data.train_split)
+    eval_split = source.split(data.eval_split) if data.eval_split else None
+    if config.objective == "masked_patches":  # no label is read: there need not be any
+        train_split = replace(train_split, labels_below=None)
+        eval_split = eval_split and replace(eval_split, labels_below=None)
+    return source, train_split, eval_split
 
 
 def _evaluate(evaluate: Evaluate, batches: Batches, read: ReadBatches) -> Evaluation:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import glob
+import os
 import shutil
+import signal
 import tempfile
-from collections.abc import Callable, Sequence
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import keras
 import tensorflow as tf
@@ -20,11 +28,16 @@ from pipeline.serving.description import (
     MODEL_CARD,
     Description,
     file_digests,
+    model_fingerprint,
     saved_model_files,
-    saved_model_fingerprint,
 )
+from pipeline.serving.outputs import writing_to
 from pipeline.serving.parity import check_parity
 from pipeline.serving.signatures import Activation, save_saved_model
+
+STAGING = ".staging"
+LOCK = ".lock"
+REPLACED = ".replaced"
 
 
 def export_model(
@@ -55,20 +68,20 @@ def export_model(
 
     Raises:
         ParityError: what was written does not compute what `model` computes; `output` is untouched.
-        UserError: `output` holds something else than an export.
+        UserError: `output` holds something else than an export, or cannot be written.
+        DiskFull: there is no space for it.
     """
     if len(class_names) != (model.num_classes or 0):
         raise ValueError(f"{len(class_names)} class names for {model.num_classes} classes")
     target = epath.Path(output).expanduser()
     _refuse_foreign(target)
     model = in_float32(model)
-    with _staging_folder(target) as name:
-        folder = Path(name)
-        save_saved_model(name, model, preprocess, activation)
+    with writing_to(str(target), "--output"), _staging_folder(target) as folder:
+        save_saved_model(str(folder), model, preprocess, activation)
         (folder / "fingerprint.pb").unlink(missing_ok=True)  # of TensorFlow's, not reproducible
         model.save(folder / KERAS_FILE)
         parity = check_parity(folder, model, preprocess)
-        described = epath.Path(name)
+        described = epath.Path(folder)
         description = Description(
             variant=variant,
             image_size=preprocess.image_size,
@@ -77,7 +90,7 @@ def export_model(
             activation=activation,
             parity=parity,
             files=file_digests(described, [*saved_model_files(described), KERAS_FILE]),
-            fingerprint=saved_model_fingerprint(described),
+            fingerprint=_fingerprint(model, preprocess, activation),
             origin=(origin or {}) | {"tensorflow": tf.__version__, "keras": keras.__version__},
         )
         if card:
@@ -87,37 +100,119 @@ def export_model(
     return description
 
 
+def _fingerprint(model: keras.Model, preprocess: EvalPreprocess, activation: Activation) -> str:
+    settings = {
+        # the name, and the type that an export does not compute in, change no answer
+        "config": {k: v for k, v in model.get_config().items() if k not in ("name", "dtype")},
+        "architecture": type(model).__name__,
+        "preprocess": preprocess.get_config(),
+        "activation": activation,
+    }
+    # The path without the model's own name, which is chosen by who builds it.
+    weights = {
+        variable.path.partition("/")[2]: keras.ops.convert_to_numpy(variable.value)
+        for variable in model.variables
+    }
+    return model_fingerprint(weights, settings)
+
+
 def _refuse_foreign(target: epath.Path) -> None:
-    if target.exists() and not (target / FILE_NAME).exists() and any(target.iterdir()):
+    foreign = target.exists() and (
+        not target.is_dir() or (not (target / FILE_NAME).exists() and any(target.iterdir()))
+    )
+    if foreign:
         raise UserError(
             f"{target} exists and is not an export folder: name another --output, or remove it"
         )
 
 
-def _staging_folder(target: epath.Path) -> tempfile.TemporaryDirectory[str]:
-    """A folder to write in, on the same file system as `target` where that is local."""
+@contextlib.contextmanager
+def _staging_folder(target: epath.Path) -> Iterator[Path]:
+    """A folder to write in, on the same file system as `target` where that is local.
+
+    It goes with the context, also where SIGTERM or SIGHUP ends the process. One that a killed
+    export left behind is found here, by the lock that its process held.
+    """
     if "://" in str(target):
-        return tempfile.TemporaryDirectory(prefix="export-")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryDirectory(
-        prefix=f".{target.name}-", dir=target.parent, ignore_cleanup_errors=True
-    )
+        with tempfile.TemporaryDirectory(prefix="export-") as name, _unwound_by_signals():
+            yield Path(name)
+        return
+    parent = Path(target).parent
+    parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(Path(target))
+    # Not `tempfile`, whose folders are for the owner alone: this one is what stays.
+    folder = parent / f".{target.name}-{uuid.uuid4().hex}{STAGING}"
+    lock = Path(f"{folder}{LOCK}")
+    with _unwound_by_signals(), lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        try:
+            folder.mkdir()
+            yield folder
+        finally:
+            _clean(folder, Path(target))
+            lock.unlink()
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove what exports to `target` that were killed have left."""
+    for lock in target.parent.glob(f".{glob.escape(target.name)}-*{STAGING}{LOCK}"):
+        with contextlib.suppress(OSError), lock.open("r+") as held:  # BlockingIOError: it runs
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _clean(Path(str(lock).removesuffix(LOCK)), target)
+            lock.unlink()
+
+
+def _clean(folder: Path, target: Path) -> None:
+    """Remove a staging folder, and the export that it replaced: or put that back, if it did not."""
+    replaced = Path(f"{folder}{REPLACED}")
+    if replaced.exists() and not target.exists():
+        replaced.rename(target)
+    for leftover in (folder, replaced):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _unwound_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP, where nothing handles them, end the process as `sys.exit` does."""
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    taken = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _put_in_place(folder: Path, target: epath.Path) -> None:
-    """Make `folder` the new `target`."""
+    """Make `folder` the new `target`, its content on the disk before its name is."""
     if "://" in str(target):
         _copy(folder, target)
         return
-    folder.chmod(0o755)  # temporary folders are for the owner alone
+    for path in [*folder.rglob("*"), folder]:
+        _flush(path)
     if target.exists():
         # A folder cannot be replaced in one step; the old one goes aside and with the staging.
-        aside = folder.with_name(folder.name + "-old")
-        Path(target).rename(aside)
-        folder.rename(target)
-        shutil.rmtree(aside)
-    else:
-        folder.rename(target)
+        Path(target).rename(f"{folder}{REPLACED}")
+    folder.rename(target)
+    _flush(Path(target).parent)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file or the names in a folder are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _copy(folder: Path, target: epath.Path) -> None:

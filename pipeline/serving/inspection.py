@@ -16,6 +16,7 @@ from pipeline.figures.attention_picture import draw_attention
 from pipeline.figures.model_pictures import distance_figure, weight_figures
 from pipeline.figures.rendering import save
 from pipeline.serving.loading import Export, open_export
+from pipeline.serving.outputs import writing_to
 from vit_keras import VisionTransformer
 
 BATCH = 8  # images whose attention weights are held at once: 0.2 GB for B/16 at 224 pixels
@@ -36,16 +37,17 @@ def inspect(
         The pictures by name, and the names of images that could not be read.
 
     Raises:
-        UserError: no plain ViT, or no image could be read.
+        UserError: no plain ViT, no image could be read, or `output` cannot be written.
     """
     export = open_export(model_folder)
     model = _plain_vit(export, model_folder)
     images, names, skipped = _read(export, paths)
     if not names:
         raise UserError(f"none of the {len(paths)} images could be read, such as {paths[0]}")
-    output.mkdir(parents=True, exist_ok=True)
-    pictures = _draw(model, images, names, shown_images, output)
-    _write_events(output / "tensorboard", pictures)
+    with writing_to(str(output), "--output"):
+        output.mkdir(parents=True, exist_ok=True)
+        pictures = _draw(model, images, names, shown_images, output)
+        _write_events(output / "tensorboard", pictures)
     return pictures, skipped
 
 
@@ -61,10 +63,14 @@ def _read(export: Export, paths: Sequence[Path]) -> tuple[np.ndarray, list[str],
     images, names, skipped = [], [], []
     for path in paths:
         try:
-            images.append(export.preprocess(path.read_bytes()).numpy())
-            names.append(path.stem)
-        except (OSError, tf.errors.InvalidArgumentError):
-            skipped.append(path.name)
+            image = export.pixels(path.read_bytes())
+        except OSError:
+            image = None
+        if image is None:
+            skipped.append(str(path))
+            continue
+        images.append(image)
+        names.append(path.stem)
     return np.stack(images) if images else np.empty(0), names, skipped
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,11 +11,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 from etils import epath
+from numpy.typing import NDArray
 
 import vit_keras  # noqa: F401 - registers the layers that a .keras file names
 from groundwork.errors import UserError, one_line
 from pipeline.data.images.preprocess import EvalPreprocess
 from pipeline.serving.description import KERAS_FILE, Description, read_description
+from pipeline.serving.request_images import MAX_PIXELS, decode_request
+
+NOT_AN_IMAGE = (
+    "not a JPEG, PNG, GIF, BMP or WebP image, or damaged, or larger than "
+    f"{MAX_PIXELS // 1_000_000} megapixels"
+)
+"""Why an image is not valid."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +43,36 @@ class Export:
         """The SavedModel, loaded when first asked for."""
         return tf.saved_model.load(self.folder)
 
-    def features(self, image_bytes: list[bytes]) -> np.ndarray:
-        """Pre-logits, float32 `[batch, width]`, of encoded images."""
+    def features(self, image_bytes: Sequence[bytes] | tf.Tensor) -> NDArray[np.float32]:
+        """Pre-logits, float32 `[batch, width]`, of encoded images.
+
+        Raises:
+            UserError: one of them is too large, of no known format, or damaged.
+        """
         answer = self.saved_model.signatures["features"](image_bytes=tf.constant(image_bytes))
-        return answer["features"].numpy()
+        features: NDArray[np.float32] = answer["features"].numpy()
+        bad = np.flatnonzero(~answer["valid"].numpy())
+        if bad.size:
+            raise UserError(f"image {bad[0]} of a batch of {len(features)} is {NOT_AN_IMAGE}")
+        return features
+
+    def pixels(self, image_bytes: bytes) -> NDArray[np.float32] | None:
+        """One encoded image as `serve` sees it, float32 `[height, width, 3]` in [-1, 1].
+
+        None where `serve` would call it not valid.
+        """
+        images, valid = self._decode(tf.constant([image_bytes]))
+        image: NDArray[np.float32] = images[0].numpy()
+        return image if valid[0] else None
+
+    @cached_property
+    def _decode(self) -> tf.types.experimental.GenericFunction:
+        preprocess = self.preprocess
+        return tf.function(
+            lambda image_bytes: decode_request(image_bytes, preprocess),
+            input_signature=[tf.TensorSpec([None], tf.string)],
+            autograph=False,
+        )
 
     def keras_model(self) -> keras.Model:
         """A new instance of the model in the `.keras` file."""

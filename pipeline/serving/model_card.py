@@ -6,6 +6,7 @@ log (`metrics.jsonl`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,11 @@ from typing import Any
 from groundwork import command_line
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.serving.description import KERAS_FILE, Description
+from pipeline.serving.request_images import MAX_PIXELS
 
 LISTED_CLASSES = 20
+PLAIN = " ,;.'-()+%"
+"""Punctuation that means nothing to Markdown inside a line."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,12 @@ def model_card(facts: RunFacts, description: Description) -> str:
         "Compute": _compute(facts),
         "Limits": _limits(facts),
         "Made by": _made_by(facts),
-        "Recipe": f"```yaml\n{command_line.to_yaml(facts.config)}```",
+        "Recipe": _recipe(facts),
     }
     height, width = description.image_size
     title = (
-        f"# {description.variant} at {height}×{width}, trained on {facts.config.data.source}\n\n"
+        f"# {description.variant} at {height}×{width}, trained on "
+        f"{escaped(str(facts.config.data.source))}\n\n"
         f"A {description.variant} image classifier with {len(description.class_names)} classes, "
         f"step {facts.step} of its training. SHA-256 of the SavedModel: `{description.fingerprint}`"
     )
@@ -60,15 +65,45 @@ def model_card(facts: RunFacts, description: Description) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def escaped(text: str) -> str:
+    """Text from a dataset as Markdown that shows it as it is: neither Markdown nor HTML in it."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return re.sub(r"([!-/:-@\[-`{-~])", _as_reference, line)
+
+
+def _as_reference(match: re.Match[str]) -> str:
+    return match[0] if match[0] in PLAIN else f"&#{ord(match[0])};"
+
+
+def code(text: str) -> str:
+    """Text as inline code that nothing in it can end."""
+    line = " ".join(text.split())
+    fence = "`" * (1 + _longest_run(line))
+    pad = " " * ("`" in line)
+    return f"{fence}{pad}{line}{pad}{fence}"
+
+
+def _longest_run(text: str) -> int:
+    """Length of the longest run of backquotes."""
+    return max(map(len, re.findall("`+", text)), default=0)
+
+
+def _recipe(facts: RunFacts) -> str:
+    text = command_line.to_yaml(facts.config)
+    fence = "`" * max(3, 1 + _longest_run(text))
+    return f"{fence}yaml\n{text}{fence}"
+
+
 def _use(facts: RunFacts, description: Description) -> str:
-    return f"""The SavedModel takes encoded images (JPEG, PNG, GIF, BMP, WebP) of any size and needs TensorFlow
-alone:
+    return f"""The SavedModel takes encoded images (JPEG, PNG, GIF, BMP, WebP; of an animation the first frame; what
+is transparent on white) of up to {MAX_PIXELS // 1_000_000} megapixels and needs TensorFlow alone:
 
 ```python
 import tensorflow as tf
 
 model = tf.saved_model.load("this/folder")
 answer = model.signatures["serve"](image_bytes=tf.constant([open("photo.jpg", "rb").read()]))
+answer["valid"]  # [1]: whether the image could be read; if not, all else of it is zeros
 answer["probabilities"]  # [1, {len(description.class_names)}], {description.activation}; classes in the order of export.json
 features = model.signatures["features"](image_bytes=...)["features"]
 ```
@@ -91,8 +126,8 @@ def _results(facts: RunFacts) -> str:
     if not shown:
         return "The run has no evaluation."
     rows = [f"| {label} | {_number(label, value)} |" for label, value in shown.items()]
-    split = facts.config.data.eval_split
-    return "\n".join([f"On split `{split}`, each image once:", "", "| | |", "|---|---:|", *rows])
+    split = code(str(facts.config.data.eval_split))
+    return "\n".join([f"On split {split}, each image once:", "", "| | |", "|---|---:|", *rows])
 
 
 def _number(label: str, value: float) -> str:
@@ -103,14 +138,14 @@ def _number(label: str, value: float) -> str:
 
 def _data(facts: RunFacts, description: Description) -> str:
     names = description.class_names
-    listed = ", ".join(names[:LISTED_CLASSES])
+    listed = ", ".join(map(escaped, names[:LISTED_CLASSES]))
     more = f", … ({len(names)} in all; see `export.json`)" if len(names) > LISTED_CLASSES else ""
     lines = [f"- Classes: {listed}{more}"]
     if facts.starts:
         dataset = facts.starts[-1]["dataset"]
-        images = ", ".join(f"{n:,} of `{split}`" for split, n in dataset["images"].items())
+        images = ", ".join(f"{n:,} of {code(split)}" for split, n in dataset["images"].items())
         lines = [
-            f"- Dataset: `{dataset['source']}`",
+            f"- Dataset: {code(str(dataset['source']))}",
             f"- Images: {images}",
             f"- SHA-256 of the dataset's description: `{dataset['fingerprint']}`",
             *lines,

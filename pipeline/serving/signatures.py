@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 import tensorflow as tf
 
 from pipeline.data.images.preprocess import EvalPreprocess
+from pipeline.serving.request_images import decode_request
 
 Activation = Literal["softmax", "sigmoid"]
-PARALLEL_DECODES = 16
 
 
 def save_saved_model(
@@ -21,13 +20,17 @@ def save_saved_model(
 
     Signatures (all batched, any batch size):
         serve: `image_bytes`, string `[batch]`, encoded images of any sizes and formats, to
-            `logits` and `probabilities`, float32 `[batch, classes]`. Also under the name
-            `serving_default`, which TensorFlow Serving takes where a request names none.
-        serve_pixels: `images`, float32 `[batch, height, width, 3]` in [-1, 1], to the same.
-        features: `image_bytes` to `features`, float32 `[batch, width]`: the pre-logits.
+            `logits` and `probabilities`, float32 `[batch, classes]`, and `valid`, bool `[batch]`.
+            Also under the name `serving_default`, which TensorFlow Serving takes where a request
+            names none.
+        serve_pixels: `images`, float32 `[batch, height, width, 3]` in [-1, 1], to `logits` and
+            `probabilities`.
+        features: `image_bytes` to `features`, float32 `[batch, width]`: the pre-logits; and
+            `valid`.
 
-    A model without a head has `features` only. Bytes that cannot be decoded fail their request
-    with InvalidArgumentError; the loaded model goes on serving.
+    A model without a head has `features` only. An image that is damaged, of no known format, or
+    larger than `request_images.MAX_PIXELS` is not `valid`, and its answers are zeros; the others of
+    its request, which a server may have put together from several clients', are answered.
 
     Args:
         folder: to write to.
@@ -43,40 +46,48 @@ def save_saved_model(
 
 def _signatures(
     model: keras.Model, preprocess: EvalPreprocess, activation: Activation
-) -> dict[str, Callable[..., Any]]:
+) -> dict[str, tf.types.experimental.GenericFunction]:
     height, width = preprocess.image_size
     image_bytes = tf.TensorSpec([None], tf.string, "image_bytes")
     images = tf.TensorSpec([None, height, width, 3], tf.float32, "images")
-    image = tf.TensorSpec([height, width, 3], tf.float32)
+    activate = tf.nn.softmax if activation == "softmax" else tf.nn.sigmoid
 
-    def decode(image_bytes: tf.Tensor) -> tf.Tensor:
-        return tf.map_fn(
-            preprocess,
-            image_bytes,
-            fn_output_signature=image,
-            parallel_iterations=PARALLEL_DECODES,
-        )
-
-    @tf.function(input_signature=[images])
     def serve_pixels(images: tf.Tensor) -> dict[str, tf.Tensor]:
         logits = tf.cast(model(images, training=False), tf.float32)
-        activate = tf.nn.softmax if activation == "softmax" else tf.nn.sigmoid
         return {"logits": logits, "probabilities": activate(logits)}
 
-    @tf.function(input_signature=[image_bytes])
+    # Traced once, for both that call it.
+    decode = tf.function(
+        lambda image_bytes: decode_request(image_bytes, preprocess),
+        input_signature=[image_bytes],
+        autograph=False,
+    )
+
     def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return serve_pixels(decode(image_bytes))
+        images, valid = decode(image_bytes)
+        return _of_valid(serve_pixels(images), valid)
 
-    @tf.function(input_signature=[image_bytes])
     def features(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        pre_logits = model.features(decode(image_bytes), training=False)
-        return {"features": tf.cast(pre_logits, tf.float32)}
+        images, valid = decode(image_bytes)
+        pre_logits = model.features(images, training=False)
+        return _of_valid({"features": tf.cast(pre_logits, tf.float32)}, valid)
 
+    answering = tf.function(features, input_signature=[image_bytes])
     if model.num_classes is None:
-        return {"features": features}
+        return {"features": answering}
+    serving = tf.function(serve, input_signature=[image_bytes])
     return {
-        "serving_default": serve,
-        "serve": serve,
-        "serve_pixels": serve_pixels,
-        "features": features,
+        "serving_default": serving,
+        "serve": serving,
+        "serve_pixels": tf.function(serve_pixels, input_signature=[images]),
+        "features": answering,
     }
+
+
+def _of_valid(answers: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The answers `[batch, ...]` with zeros for the images that are not valid; and which are."""
+    kept = {
+        name: tf.where(valid[:, None], value, tf.zeros_like(value))
+        for name, value in answers.items()
+    }
+    return kept | {"valid": valid}

@@ -8,6 +8,8 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ from beam_jobs.dataset import shards
 from beam_jobs.dataset.example import Example, deserialize
 from beam_jobs.dataset.shards import Shard
 
+ALL = ("--splits", "train:1")
+"""Arguments of `build`: one split."""
 REPOSITORY = Path(__file__).parent.parent.parent
 
 
@@ -36,6 +40,16 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
 
 def pixels(image: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(image)).convert("RGB"), np.int16)
+
+
+def tar(members: Iterable[tuple[str, bytes]]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return file.getvalue()
 
 
 def make_folder(root: Path, classes: int = 3, per_class: int = 12) -> Path:
@@ -94,6 +108,12 @@ def examples(folder: Path, split: str = "train") -> list[Example]:
 
 def class_names(folder: Path) -> list[str]:
     return (folder / "label.labels.txt").read_text().splitlines()
+
+
+def stored(folder: Path, split: str = "train") -> dict[str, tuple[str, bytes]]:
+    """Class name and image by key."""
+    names = class_names(folder)
+    return {e.key: (names[e.labels[0]], e.image) for e in examples(folder, split)}
 
 
 def rejected(folder: Path) -> dict[str, str]:

@@ -133,7 +133,7 @@ def test_bad_images_are_listed_and_do_not_stop_the_job(tmp_path):
     (corpus / "class_0" / "cut.jpg").write_bytes(good[:-150])
     (corpus / "class_0" / "empty.png").touch()
     (corpus / "class_0" / "page.jpg").write_text("<html>")
-    (corpus / "class_0" / "scan.tiff").write_bytes(encoded(picture(), "TIFF"))
+    (corpus / "class_0" / "scan.jxl").write_bytes(b"\xff\x0a")
     (corpus / "class_0" / "broken.jpg").symlink_to(tmp_path / "nowhere.jpg")
     (corpus / "class_0" / "notes.txt").write_text("no image, by its name")
     (corpus / "loose.jpg").write_bytes(good)
@@ -148,7 +148,7 @@ def test_bad_images_are_listed_and_do_not_stop_the_job(tmp_path):
         "class_0/cut.jpg": "truncated",
         "class_0/empty.png": "empty",
         "class_0/page.jpg": "unknown_format",
-        "class_0/scan.tiff": "unknown_format",
+        "class_0/scan.jxl": "unknown_format",
         "class_0/broken.jpg": "unreadable",
         "loose.jpg": "no_label",
     }

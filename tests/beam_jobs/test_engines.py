@@ -1,14 +1,18 @@
 """The same bytes from every engine that runs on one machine, and the check for Dataflow."""
 
+import importlib
+import os
+import subprocess
 import sys
 import time
 
 import pytest
-from beam_corpus import command, contents, make_folder
+from beam_corpus import REPOSITORY, command, contents, make_folder
 
 from beam_jobs import build_dataset
 from beam_jobs.engines import dataflow, engine
 from beam_jobs.engines.engine_options import EngineOptions
+from groundwork import storage
 from groundwork.errors import JobError, UserError
 
 CLOUD = "--project=my-project --region=us-central1 --temp_location=gs://bucket/tmp"
@@ -68,9 +72,53 @@ def test_dask_writes_the_same_bytes(corpus, reference, tmp_path):
     assert contents(tmp_path / "d") == reference
 
 
+ON_SPARK = """
+import json, sys
+from beam_jobs import build_dataset, verify_dataset
+from groundwork.errors import UserError
+corpus, folder, table = sys.argv[1:]
+spark = ["--runner", "spark", "--workers", "2"]
+build_dataset.main(["--input", corpus, "--output", folder, "--shards", "4", *spark])
+for job, arguments in (
+    (verify_dataset, ["--input", folder]),
+    (build_dataset, ["--input", table, "--output", f"{folder}-2"]),
+):
+    try:
+        job.main([*arguments, *spark])
+    except UserError as error:
+        print(f"{type(error).__name__}: {error}")
+"""
+
+
+def test_spark_writes_the_same_bytes(corpus, reference, tmp_path):
+    """On a local master, in a process of its own; results and errors come back in one line each."""
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\n,a\n")
+    script = tmp_path / "on_spark.py"
+    script.write_text(ON_SPARK)
+    job = subprocess.run(
+        [sys.executable, str(script), str(corpus), str(tmp_path / "d"), str(table)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        timeout=300,
+        check=False,
+    )
+    assert job.returncode == 0, job.stderr
+    assert contents(tmp_path / "d") == reference
+    assert "shards, no fault" in job.stdout
+    assert job.stdout.splitlines()[-1] == f"UserError: {table} line 2 has no path"
+
+
+def test_spark_without_its_package_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    with pytest.raises(UserError, match=r"pip install 'vit-keras-pipeline\[spark\]'"):
+        engine.run(lambda pipeline: None, EngineOptions(runner="spark"))
+
+
 def test_dask_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam.runners.dask.dask_runner", None)
-    with pytest.raises(UserError, match=r"pip install 'apache-beam\[dask\]'"):
+    with pytest.raises(UserError, match=r"pip install 'vit-keras-pipeline\[dask\]'"):
         engine.run(lambda pipeline: None, EngineOptions(runner="dask"))
 
 
@@ -104,7 +152,7 @@ def test_dataflow_options_that_are_missing_are_named(beam_args, message):
 
 def test_dataflow_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam.runners.dataflow.dataflow_runner", None)
-    with pytest.raises(UserError, match=r"pip install 'apache-beam\[gcp\]'"):
+    with pytest.raises(UserError, match=r"pip install 'vit-keras-pipeline\[gcp\]'"):
         dataflow.pipeline([CLOUD])
 
 
@@ -121,3 +169,24 @@ def test_check_is_for_dataflow(corpus, tmp_path):
     with pytest.raises(UserError, match="--check is for --runner dataflow"):
         build(corpus, tmp_path / "d", "--check")
     assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize(
+    ("job", "arguments"),
+    [
+        ("build_dataset", ["--input", "gs://bucket/*.tar", "train=gs://bucket/a", "--output"]),
+        ("verify_dataset", ["--input"]),
+        ("describe_dataset", ["--output", "gs://bucket/report", "--input"]),
+        ("find_duplicates", ["--output", "gs://b/r", "--against", "gs://b/t", "--input"]),
+        ("extract_features", ["--model", "gs://b/m", "--output", "gs://b/f", "--input"]),
+        ("render_fractals", ["--output"]),
+    ],
+)
+def test_a_check_of_any_job_makes_no_request(job, arguments, monkeypatch, capsys):
+    def refuse(*_: object) -> None:
+        raise AssertionError("a request")
+
+    monkeypatch.setattr(storage, "_filesystem", refuse)
+    cloud = ["--runner", "dataflow", "--check", "--beam_args", f"{CLOUD} {IMAGE}"]
+    importlib.import_module(f"beam_jobs.{job}").main([*arguments, "gs://bucket/d", *cloud])
+    assert "functions load where only the package is staged" in capsys.readouterr().out

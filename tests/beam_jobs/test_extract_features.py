@@ -1,8 +1,11 @@
+import io
+
 import numpy as np
 import pytest
 from beam_corpus import build, examples, make_folder, pixels
 
 from beam_jobs import extract_features
+from groundwork import storage
 from groundwork.errors import UserError
 
 
@@ -29,13 +32,13 @@ def root(tmp_path_factory):
 
 
 def run(root, output, *arguments: str) -> None:
-    sources = ["--model", str(root / "model"), "--input", str(root / "d"), "--output", str(output)]
+    sources = ["--model", f"{root}/model", "--input", f"{root}/d", "--output", str(output)]
     extract_features.main([*sources, "--runner", "in_process", "--batch_size", "5", *arguments])
 
 
 def test_features_are_those_of_the_images_in_their_order(root, tmp_path):
     run(root, tmp_path)
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.glob("*.npz"))) == 4
     for split in ("train", "validation"):
         files = [np.load(path) for path in sorted(tmp_path.glob(f"{split}-*.npz"))]
         stored = examples(root / "d", split)
@@ -53,13 +56,42 @@ def test_parquet_holds_the_same(root, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     run(root, tmp_path / "npz", "--splits", "train")
     run(root, tmp_path / "parquet", "--splits", "train", "--format", "parquet")
-    for path in (tmp_path / "parquet").iterdir():
+    assert len(list((tmp_path / "parquet").glob("*.parquet"))) == 2
+    for path in (tmp_path / "parquet").glob("*.parquet"):
         table = parquet.read_table(path)
         arrays = np.load(tmp_path / "npz" / f"{path.stem}.npz")
         assert table["key"].to_pylist() == arrays["key"].tolist()
         assert table["label"].to_pylist() == arrays["label"].tolist()
         np.testing.assert_array_equal(table["features"].to_pylist(), arrays["features"])
     assert not list((tmp_path / "npz").glob("validation*"))
+
+
+def test_a_second_run_makes_only_what_is_missing(root, tmp_path, capsys):
+    run(root, tmp_path)
+    files = {path: path.read_bytes() for path in tmp_path.glob("*.npz")}
+    gone, *kept = sorted(files)
+    gone.unlink()
+    written = {path: path.stat().st_mtime_ns for path in kept}
+    capsys.readouterr()
+    run(root, tmp_path)
+    assert "1 of 4 shards" in capsys.readouterr().out
+    assert gone.read_bytes() == files[gone]
+    assert {path: path.stat().st_mtime_ns for path in kept} == written
+    with pytest.raises(UserError, match="--format was 'npz' and is 'parquet'"):
+        run(root, tmp_path, "--format", "parquet")
+
+
+def test_model_dataset_and_features_in_a_bucket(root, bucket, tmp_path):
+    for name in ("model", "d"):
+        for path in (root / name).rglob("*"):
+            if path.is_file():
+                with storage.create(f"{bucket}/{path.relative_to(root).as_posix()}") as file:
+                    file.write(path.read_bytes())
+    run(root, tmp_path / "local")
+    run(bucket, f"{bucket}/features")
+    for path in (tmp_path / "local").glob("*.npz"):
+        remote = np.load(io.BytesIO(storage.read(f"{bucket}/features/{path.name}")))
+        np.testing.assert_array_equal(remote["features"], np.load(path)["features"])
 
 
 def test_what_is_no_such_model_is_named(root, tmp_path):

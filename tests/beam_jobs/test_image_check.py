@@ -7,7 +7,7 @@ import pytest
 from beam_corpus import encoded, picture, pixels
 from PIL import Image
 
-from beam_jobs.images.image_check import Limits, Reason, Rejected, check
+from beam_jobs.images.image_check import _FORMATS, Limits, Reason, Rejected, check
 
 
 def reason(data: bytes, **limits: int) -> Reason:
@@ -147,7 +147,7 @@ def test_rejects():
     jpeg = encoded(picture(size=(200, 100)))
     assert reason(b"") == Reason.EMPTY
     assert reason(b"<html>not found</html>") == Reason.UNKNOWN_FORMAT
-    assert reason(encoded(picture(), "TIFF")) == Reason.UNKNOWN_FORMAT
+    assert reason(b"\xff\x0a" + bytes(99)) == Reason.UNKNOWN_FORMAT
     assert reason(jpeg[:-200]) == Reason.TRUNCATED
     assert reason(jpeg[:100]) == Reason.CORRUPT  # within its header
     assert reason(encoded(picture(), "PNG")[:-60]) == Reason.TRUNCATED
@@ -169,3 +169,103 @@ def test_damage_inside_a_png_is_found():
 def test_a_png_named_jpg_is_taken_for_what_it_is():
     # the name plays no part: only bytes come here
     assert check(encoded(picture(), "PNG"), Limits()) == (30, 20, None)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "AVIF", "PPM", "JPEG2000"])
+def test_formats_that_pillow_decodes(kind):
+    if kind not in _FORMATS:
+        pytest.skip(f"this Pillow has no {kind}")
+    data = encoded(picture(), kind)
+    checked = check(data, Limits())
+    assert checked.encoded is not None
+    lossy = kind == "AVIF"
+    assert Image.open(io.BytesIO(checked.encoded)).format == ("JPEG" if lossy else "PNG")
+    assert np.abs(pixels(checked.encoded) - pixels(data)).mean() <= (3 if lossy else 0)
+
+
+def test_a_heic_is_decoded_with_pillow_heif_or_names_it():
+    heif = pytest.importorskip("pillow_heif") if "HEIF" in _FORMATS else None
+    if heif is None:
+        with pytest.raises(Rejected, match="HEIC is not decoded: pip install pillow-heif"):
+            check(b"\0\0\0\x18ftypheic" + bytes(99), Limits())
+        return
+    data = encoded(picture(size=(64, 64)), "HEIF")
+    checked = check(data, Limits())
+    assert (checked.width, checked.height) == (64, 64)
+    assert checked.encoded is not None
+    assert np.abs(pixels(checked.encoded) - np.asarray(picture(size=(64, 64)), np.int16)).mean() < 9
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\xff\x0a" + bytes(99), "JPEG XL is not decoded: convert it to PNG"),
+        (b"8BPS" + bytes(99), "Photoshop is not decoded: export it as PNG"),
+        (
+            encoded(Image.fromarray(np.zeros((9, 9), np.float32)), "TIFF"),
+            "TIFF is not decoded: its",
+        ),
+        (encoded(Image.fromarray(np.zeros((9, 9), np.int32)), "TIFF"), "TIFF is not decoded"),
+    ],
+)
+def test_what_is_not_decoded_is_named_with_the_remedy(data, message):
+    with pytest.raises(Rejected, match=message) as caught:
+        check(data, Limits())
+    assert caught.value.reason == Reason.UNKNOWN_FORMAT
+
+
+@pytest.mark.parametrize("animated", [False, True])
+def test_a_lossless_webp_loses_nothing(animated):
+    more = {"save_all": True, "append_images": [picture(1)]} if animated else {}
+    data = encoded(picture().effect_spread(9), "WEBP", lossless=True, **more)
+    checked = check(data, Limits())
+    assert checked.encoded is not None
+    assert np.array_equal(pixels(checked.encoded), pixels(data))
+    lossy = check(encoded(picture(), "WEBP", **more), Limits()).encoded
+    assert lossy is not None
+    assert Image.open(io.BytesIO(lossy)).format == "JPEG"
+
+
+def test_what_tensorflow_refuses_is_rejected():
+    """Pillow decodes all of these without a complaint."""
+    jpeg = encoded(picture(size=(64, 64)))
+    assert reason(jpeg[:-2]) == Reason.TRUNCATED
+    assert reason(jpeg[:-2] + bytes(200)) == Reason.TRUNCATED
+    # a marker segment that swallows the end
+    assert reason(jpeg[:-2] + b"\xff\xe1\x00\x09" + jpeg[-2:]) == Reason.TRUNCATED
+    assert check(jpeg[:-2] + b"\xff\xe1\x00\x04ab" + jpeg[-2:], Limits()).encoded is None
+    png = encoded(picture(size=(64, 64)), "PNG")
+    broken = bytearray(png)
+    broken[png.index(b"IEND") - 8] ^= 1  # of the last data chunk's checksum
+    assert reason(bytes(broken)) in (Reason.CORRUPT, Reason.TRUNCATED)
+    assert reason(png[: png.index(b"IEND") - 4]) == Reason.TRUNCATED
+
+
+def test_the_check_is_as_strict_as_tensorflow():
+    tf = pytest.importorskip("tensorflow")
+    random = np.random.default_rng(0)
+    passed = 0
+    for number in range(3000):
+        kind, more = [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {})][number % 3]
+        damaged = bytearray(encoded(picture(number % 7, (64, 40)), kind, **more))
+        begin = int(random.integers(len(damaged)))
+        match number % 5:
+            case 0:
+                damaged[begin] ^= 1 << int(random.integers(8))
+            case 1:
+                del damaged[begin : begin + int(random.integers(1, 16))]
+            case 2:
+                damaged[begin : begin + 16] = bytes(16)
+            case 3:
+                del damaged[begin:]
+            case 4:
+                damaged[begin : begin + 4] = random.bytes(4)
+        try:
+            checked = check(bytes(damaged), Limits())
+        except Rejected:
+            continue
+        passed += 1
+        image = bytes(damaged) if checked.encoded is None else checked.encoded
+        decoded = tf.io.decode_image(image, channels=3, expand_animations=False)
+        assert decoded.shape == (checked.height, checked.width, 3)
+    assert passed > 300

@@ -43,7 +43,8 @@ def test_counters_of_build_dataset(tmp_path, results):
         "b/other_page.jpg": b"<html>gone</html>",
         "b/unwanted.jpg": encoded(picture(3)),
     }
-    for name, data in images.items():
+    passed_over = {"b/drawing.svg": b"<svg/>", "b/notes.txt": b"text", "b/notes": b"text"}
+    for name, data in (images | passed_over).items():
         path = tmp_path / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -60,6 +61,8 @@ def test_counters_of_build_dataset(tmp_path, results):
     assert counters == {
         "listed": 6,
         "excluded": 1,
+        "passed_over_vector_image": 1,
+        "passed_over_no_image": 2,
         "read": 6,
         "written": 3,
         "reencoded": 1,
@@ -77,4 +80,10 @@ def test_counters_of_build_dataset(tmp_path, results):
 
     (tmp_path / "d" / "COMPLETED").unlink()
     build(tmp_path / "photos", tmp_path / "d", *options)
-    assert metrics_of(results[-1])[0] == {"listed": 6, "excluded": 1, "skipped": 6}
+    assert metrics_of(results[-1])[0] == {
+        "listed": 6,
+        "excluded": 1,
+        "passed_over_vector_image": 1,
+        "passed_over_no_image": 2,
+        "skipped": 6,
+    }

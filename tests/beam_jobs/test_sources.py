@@ -1,36 +1,25 @@
 import importlib.util
-import io
 import json
-import tarfile
-from collections.abc import Iterable
 
 import pytest
-from beam_corpus import build, class_names, encoded, examples, make_folder, picture, rejected
+from beam_corpus import (
+    ALL,
+    build,
+    class_names,
+    encoded,
+    examples,
+    make_folder,
+    picture,
+    rejected,
+    stored,
+    tar,
+)
 
 from groundwork.errors import JobError, UserError
 
 
-def tar(members: Iterable[tuple[str, bytes]]) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as archive:
-        for name, content in members:
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return file.getvalue()
-
-
 def image(number: int) -> bytes:
     return encoded(picture(number))
-
-
-def stored(folder, split: str = "train") -> dict[str, tuple[str, bytes]]:
-    """Class name and image by key."""
-    names = class_names(folder)
-    return {e.key: (names[e.labels[0]], e.image) for e in examples(folder, split)}
-
-
-ALL = ("--splits", "train:1")
 
 
 def test_class_folders_in_a_tar(tmp_path):
@@ -95,28 +84,6 @@ def test_names_that_point_outside_are_only_names(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"x.tar", "deep"}
 
 
-def test_a_tar_cut_short_gives_what_it_has_and_says_so(tmp_path):
-    whole = tar([(f"c/{n}.jpg", image(n)) for n in range(4)])
-    third = whole.index(image(2))
-    (tmp_path / "x.tar").write_bytes(whole[: third + 100])
-    with pytest.raises(JobError, match=r"2 of 4 images are bad"):
-        build(tmp_path / "x.tar", tmp_path / "out", *ALL)
-    build(tmp_path / "x.tar", tmp_path / "out", *ALL, "--max_rejected", "0.5")
-    assert stored(tmp_path / "out").keys() == {"x.tar/c/0.jpg", "x.tar/c/1.jpg"}
-    reasons = rejected(tmp_path / "out")
-    assert reasons["x.tar (end)"] == "unreadable"
-    assert len(reasons) == 2
-
-
-def test_what_is_no_tar_is_refused(tmp_path):
-    (tmp_path / "x.tar.gz").write_bytes(b"")
-    with pytest.raises(UserError, match="compressed archive cannot be read in place"):
-        build(tmp_path / "x.tar.gz", tmp_path / "out")
-    (tmp_path / "x.tar").write_bytes(b"no tar at all" * 100)
-    with pytest.raises(JobError, match="1 of 1 images are bad"):
-        build(tmp_path / "x.tar", tmp_path / "out")
-
-
 @pytest.fixture
 def images(tmp_path):
     folder = tmp_path / "images"
@@ -157,13 +124,20 @@ def test_a_jsonl_table_with_several_labels(images, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("t.csv", "file,label\na,b", "has the columns 'file', 'label': 'path' and 'label' are"),
+        (
+            "t.csv",
+            "file,label\na,b",
+            "has the columns 'file', 'label': 'path' is needed; --columns",
+        ),
         ("t.csv", "path;label\na;b", "has the columns 'path;label'"),
         ("t.csv", "path,label\n,b", "line 2 has no path"),
         ("t.csv", 'path,label\na,b\n"c,d\ne,f', "behind line 2 is not CSV: unexpected end"),
         ("t.jsonl", '{"path": "a\\u0000"}', r"line 1: 'a\\x00' is no Unicode, or has a NUL"),
         ("t.jsonl", '{"path": "a.jpg", "label": ["\\ud800"]}', "is no Unicode"),
-        ("t.csv", "path,label\nhttp://host/a.jpg,b", "no filesystem for http:// is installed"),
+        ("t.csv", "path,label\nftp://host/a.jpg,b", "ftp:// is not served"),
+        ("t.csv", "path,label\na,b,c", "line 2 has more cells than its first line"),
+        ("t.jsonl", '{"path": "a.jpg", "label": [null]}', "the label None is neither text nor"),
+        ("t.jsonl", '{"path": "a.jpg", "label": 0.5}', "the label 0.5 is neither text nor"),
         ("t.jsonl", '{"path": "a.jpg"}\n{"path": ', "line 2 is not JSON"),
         ("t.jsonl", "[1]", "line 1 is not a JSON object"),
         ("t.jsonl", '{"path": "a.jpg", "split": "a b"}', "'a b' is no name for a split"),
@@ -288,10 +262,10 @@ def test_synset_names(tmp_path):
 
 def test_remote_paths_need_their_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"s3://.*pip install 'apache-beam\[aws\]'"):
+    with pytest.raises(UserError, match=r"s3://.*pip install 'vit-keras-pipeline\[aws\]'"):
         build("s3://bucket/photos", tmp_path / "out")
 
 
 def test_an_output_that_nothing_serves(images, tmp_path):
-    with pytest.raises(UserError, match="no filesystem for http:// is installed"):
-        build(images / "0.jpg", "http://host/dataset")
+    with pytest.raises(UserError, match="ftp:// is not served"):
+        build(images / "0.jpg", "ftp://host/dataset")

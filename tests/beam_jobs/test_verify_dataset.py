@@ -30,7 +30,7 @@ def verify(folder) -> None:
 
 
 def faults(folder, capsys) -> list[str]:
-    with pytest.raises(JobError, match=r"faults: write it again"):
+    with pytest.raises(JobError, match=r"faults, mend them with"):
         verify(folder)
     return [line.strip() for line in capsys.readouterr().out.splitlines()[1:]]
 

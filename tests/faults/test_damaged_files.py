@@ -48,8 +48,9 @@ def begun(options, tmp_path_factory):
     """A run that was stopped after 6 of its 8 steps, and its options."""
     folder = tmp_path_factory.mktemp("begun")
     six = [option for option in options if not option.startswith(("--steps", "--transfer"))]
-    six += [f"--workdir={folder / 'run'}", "--class_weights=balanced", "--export=false"]
-    assert finish(start([*six, "--steps=6"], folder / "output")) == 0
+    six += [f"--workdir={folder / 'run'}", "--class_weights=auto", "--export=false"]
+    status = finish(start([*six, "--steps=6"], folder / "output"))
+    assert status == 0, (folder / "output").read_text()
     return folder / "run", [*six, "--steps=8"]
 
 

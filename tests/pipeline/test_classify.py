@@ -43,7 +43,8 @@ def test_a_bad_file_does_not_stop_the_others(files, capsys):
     printed = capsys.readouterr()
     assert "b.jpg" in printed.out and "c.webp" in printed.out
     assert printed.err.splitlines() == [
-        f"{paths[0]}: not a JPEG, PNG, GIF, BMP or WebP image, or damaged",
+        f"{paths[0]}: not a JPEG, PNG, GIF, BMP or WebP image, or damaged, or larger than 67 "
+        "megapixels",
         f"{paths[2]}: No such file or directory",
     ]
     with pytest.raises(UserError, match="none of the images"):
@@ -57,6 +58,22 @@ def test_draws_attention(files, tmp_path):
     classify.main(["--model", str(folder / "model"), *arguments])
     pixels = tf.io.decode_png(picture.read_bytes(), channels=3).numpy()
     assert pixels.shape[0] > 200 and pixels.std() > 10
+
+
+@pytest.mark.parametrize(
+    ("attention", "message"),
+    [
+        ("a.xyz", r"--attention .*a\.xyz: give a file that ends in \.png"),
+        ("model", r"ends in \.png"),
+        ("a.png/x.png", r"cannot write .*a\.png/x\.png .*name another --attention"),
+    ],
+)
+def test_attention_that_cannot_be_written_is_one_line(files, attention, message):
+    folder, _ = files
+    arguments = ["--model", str(folder / "model"), str(folder / "a.png")]
+    with pytest.raises(UserError, match=message) as caught:
+        classify.main([*arguments, "--attention", str(folder / attention)])
+    assert "\n" not in str(caught.value) and caught.value.exit_status == 2
 
 
 def test_errors_are_one_line(files, tmp_path):

@@ -11,6 +11,7 @@ import tensorflow as tf
 from groundwork import storage
 from groundwork.errors import UserError
 from pipeline.data.dataset.split import Split, read_records
+from pipeline.process.disk_full import explain_full_disk
 
 LABELS_AT_ONCE = 4096
 
@@ -53,7 +54,8 @@ def cached_class_counts(split: Split, num_classes: int, path: str, write: bool) 
     counts = count_classes(split, num_classes)
     if write:
         kept = {"split": split.fingerprint, "counts": counts}
-        storage.write_text(path, json.dumps(kept))
+        with explain_full_disk("the class counts", path):
+            storage.write_text(path, json.dumps(kept))
     return counts
 
 

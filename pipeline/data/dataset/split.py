@@ -117,9 +117,9 @@ class Split:
                 [
                     "label ",
                     tf.strings.as_string(label),
-                    f" is none of the {classes} classes, from 0 on: example '",
+                    f" is none of the {classes} classes, from 0 on: example ",
                     self.parse_key(serialized),
-                    "' of ",
+                    " of ",
                     names[shard],
                 ]
             )

@@ -6,16 +6,22 @@ on its side. `beam_jobs` applies it when it writes a dataset; served images need
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 SEARCHED_BYTES = 4096
-"""Where the EXIF segment is looked for: it is the first of the file, or follows JFIF's. (Walking
-from segment to segment instead would cost as much as decoding a small image.)"""
+"""Where the EXIF segment is looked for at first: it begins the file, or follows JFIF's. Only in a
+larger file, for it costs as much as decoding a small image, all segments are walked after that."""
+MOST_SEGMENTS = 4096
+SEGMENT_HEAD = 10
+"""Bytes of a segment that tell what it is: marker, length, and the name of an EXIF segment."""
 DIRECTORY_BYTES = 1024
 """Bytes after the start of the EXIF data that are read: the first directory stands there."""
 UPRIGHT = 1
 ORIENTATION_TAG = 0x0112
 EXIF = b"Exif\0\0"
+APP1 = 0xE1
 CONTAINS_EXIF = rb"\C*Exif\x00\x00\C*"
 """One operation for the many files without EXIF; \\C is any byte, in whatever encoding."""
 BIG_ENDIAN = ord("M")
@@ -29,11 +35,65 @@ def orientation(encoded: tf.Tensor) -> tf.Tensor:
         encoded: string scalar, the bytes of a JPEG file.
     """
     head = tf.strings.substr(encoded, 0, SEARCHED_BYTES)
-    return tf.cond(
-        tf.strings.regex_full_match(head, CONTAINS_EXIF),
-        lambda: _orientation_after_exif(encoded, head),
+    return tf.case(
+        [
+            (
+                tf.strings.regex_full_match(head, CONTAINS_EXIF),
+                lambda: _orientation_after_exif(encoded, head),
+            ),
+            (
+                tf.strings.length(encoded) > SEARCHED_BYTES,
+                lambda: _orientation_in_segments(encoded),
+            ),
+        ],
         lambda: tf.constant(UPRIGHT),
     )
+
+
+def peek(encoded: tf.Tensor, position: tf.Tensor | int, count: int) -> tf.Tensor:
+    """The `count` bytes from `position` on, int32; zeros behind the end of `encoded`."""
+    length = tf.cast(tf.strings.length(encoded), tf.int64)
+    start = tf.clip_by_value(tf.cast(position, tf.int64), 0, length)
+    part = tf.strings.substr(encoded, start, tf.constant(count, tf.int64))
+    # TensorFlow's kernel takes no string without a byte.
+    part = tf.strings.join([part, bytes(count)])
+    return tf.cast(tf.io.decode_raw(part, tf.uint8, fixed_length=count), tf.int32)
+
+
+def find_segment(encoded: tf.Tensor, is_wanted: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """Position of a segment of a JPEG file, int64 []; -1 where none stands before the image data.
+
+    Bytes between segments are skipped as libjpeg does.
+
+    Args:
+        encoded: string [], the bytes of a JPEG file.
+        is_wanted: takes the first `SEGMENT_HEAD` bytes of a segment, int32, its marker included.
+    """
+
+    def is_searching(position: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
+        inside = position < tf.cast(tf.strings.length(encoded), tf.int64)
+        return inside & tf.logical_not(found)
+
+    def advance(position: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        head = peek(encoded, position, SEGMENT_HEAD)
+        marker, length = head[1], head[2] * 256 + head[3]
+        no_marker = (head[0] != 0xFF) | (marker == 0xFF)
+        empty = (marker == 0x00) | (marker == 0x01) | ((marker >= 0xD0) & (marker <= 0xD8))
+        is_end = (marker == 0xD9) | (marker == 0xDA) | (length < 2)
+        step = tf.where(no_marker, 1, tf.where(empty, 2, 2 + length))
+        is_segment = tf.logical_not(no_marker | empty)
+        end = tf.cast(tf.strings.length(encoded), tf.int64)
+        found = is_segment & tf.logical_not(is_end) & is_wanted(head)
+        following = tf.where(is_segment & is_end, end, position + tf.cast(step, tf.int64))
+        return tf.where(found, position, following), found
+
+    position, found = tf.while_loop(
+        is_searching,
+        advance,
+        (tf.constant(2, tf.int64), tf.constant(False)),
+        maximum_iterations=MOST_SEGMENTS,
+    )
+    return tf.where(found, position, tf.constant(-1, tf.int64))
 
 
 def turn_upright(image: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
@@ -75,7 +135,22 @@ def _orientation_after_exif(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
     here = tf.ones([places], tf.bool)
     for offset, byte in enumerate(EXIF):
         here &= data[offset : offset + places] == byte
-    start = tf.argmax(here, output_type=tf.int32) + len(EXIF)
+    return _orientation_at(encoded, tf.argmax(here, output_type=tf.int32) + len(EXIF))
+
+
+def _orientation_in_segments(encoded: tf.Tensor) -> tf.Tensor:
+    name = tf.constant(list(EXIF))
+    position = find_segment(
+        encoded, lambda head: (head[1] == APP1) & tf.reduce_all(head[4:] == name)
+    )
+    return tf.cond(
+        position < 0,
+        lambda: tf.constant(UPRIGHT),
+        lambda: _orientation_at(encoded, tf.cast(position, tf.int32) + SEGMENT_HEAD),
+    )
+
+
+def _orientation_at(encoded: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     tiff = tf.io.decode_raw(tf.strings.substr(encoded, start, DIRECTORY_BYTES), tf.uint8)
     return _read(tf.pad(tf.cast(tiff, tf.int32), [[0, 8]]))
 

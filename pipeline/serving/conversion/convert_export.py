@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
 
+from groundwork import storage
 from groundwork.errors import UserError
 from pipeline.data.batches.eval_batches import eval_batches
 from pipeline.data.dataset.source import Source
@@ -17,6 +18,7 @@ from pipeline.data.dataset.split import Split
 from pipeline.serving.conversion import litert, onnx
 from pipeline.serving.conversion.runtime import Precision, Runner
 from pipeline.serving.loading import Export
+from pipeline.serving.outputs import check_folder, writing_to
 from pipeline.serving.parity import ParityError
 
 Format = Literal["litert", "onnx"]
@@ -55,7 +57,7 @@ class Conversion:
     comparison: Comparison | None
     model_fingerprint: str
     class_names: tuple[str, ...]
-    preprocess: dict
+    preprocess: dict[str, Any]
     """Not part of the converted model: it takes images that went through this."""
 
 
@@ -80,6 +82,7 @@ def convert_export(
         UserError: no head, or the format's packages are not installed.
         ParityError: a float32 conversion does not compute what the SavedModel computes.
     """
+    check_folder(output, "--output")
     if not export.description.class_names:
         raise UserError(f"{export.folder} has no head, only features: export a model with classes")
     content = FORMATS[to].convert(export, precision)
@@ -102,11 +105,11 @@ def convert_export(
         class_names=export.description.class_names,
         preprocess=export.description.preprocess,
     )
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / conversion.file).write_bytes(content)
     text = json.dumps(asdict(conversion), indent=2, ensure_ascii=False) + "\n"
-    (folder / "conversion.json").write_text(text, encoding="utf-8")
+    with writing_to(output, "--output"):
+        with storage.create(str(Path(output) / conversion.file)) as file:
+            file.write(content)
+        storage.write_text(str(Path(output) / "conversion.json"), text)
     return conversion
 
 
@@ -129,7 +132,8 @@ def _check_parity(export: Export, runner: Runner, precision: Precision) -> float
 
 def _saved_model_logits(export: Export, images: np.ndarray) -> np.ndarray:
     answer = export.saved_model.signatures["serve_pixels"](images=tf.constant(images))
-    return answer["logits"].numpy()
+    logits: np.ndarray = answer["logits"].numpy()
+    return logits
 
 
 def _compare(export: Export, runner: Runner, source: Source, split: Split) -> Comparison:

@@ -34,7 +34,8 @@ def convert(export: Export, precision: Precision) -> bytes:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    return converter.convert()
+    content: bytes = converter.convert()
+    return content
 
 
 def make_runner(content: bytes) -> Runner:

@@ -35,7 +35,8 @@ def convert(export: Export, precision: Precision) -> bytes:
         model = float16.convert_float_to_float16(model, keep_io_types=True)
     if precision == "int8":
         return _quantise(model.SerializeToString())
-    return model.SerializeToString()
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def make_runner(content: bytes, threads: int = 0) -> Runner:
@@ -46,7 +47,8 @@ def make_runner(content: bytes, threads: int = 0) -> Runner:
     session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
     def logits(images: np.ndarray) -> np.ndarray:
-        return session.run(["logits"], {"images": images})[0]
+        answer: np.ndarray = session.run(["logits"], {"images": images})[0]
+        return answer
 
     return logits
 

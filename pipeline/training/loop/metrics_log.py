@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import posixpath
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -42,10 +41,10 @@ class MetricsLog:
         rows = _rows(jsonl)
         self.evaluated = any(row["step"] == start_step and "eval/loss" in row for row in rows)
         if write:
-            tf.io.gfile.makedirs(posixpath.dirname(jsonl))
             self.device_hours = max((row.get(DEVICE_HOURS, 0.0) for row in rows), default=0.0)
             _keep_rows(jsonl, [row for row in rows if row["step"] <= start_step])
-            self._writer = tf.summary.create_file_writer(tensorboard)
+            with explain_full_disk("the log", tensorboard):
+                self._writer = tf.summary.create_file_writer(tensorboard)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """One row: `values` by name, such as train/loss."""

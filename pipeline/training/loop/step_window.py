@@ -26,6 +26,9 @@ ASSERTION = re.compile(r"assertion failed: \[(.*)\]")
 
 Batch = tuple[tf.Tensor, ...]
 """Distributed images, labels and seeds."""
+ESCAPED = re.compile(r"""\\(['"\\])""")
+"""Quotes and backslashes in such a text."""
+
 SETTINGS = ("learning_rate", "loss_scale")
 """Metrics of which the last value counts, not the mean."""
 
@@ -151,4 +154,5 @@ def failed_input(error: tf.errors.OpError) -> Exception:
 
 def reason(error: tf.errors.OpError) -> str:
     """What TensorFlow says of an input that failed, in one line."""
-    return ASSERTION.sub(r"\1", NOISE.sub("", one_line(error, None))).strip()[:300]
+    told = ASSERTION.sub(r"\1", NOISE.sub("", one_line(error, None)))
+    return ESCAPED.sub(r"\1", told).strip()[:300]

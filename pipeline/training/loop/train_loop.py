@@ -98,14 +98,16 @@ class TrainLoop:
         progress = Progress("training", self.total_steps, step)
         batches = self._reader(stop)(self.batches)
         window = StepWindow(step, self.batch_size)
-        is_whole = True
+        is_whole, finished = True, False
         try:
-            if not evaluated:  # the run was stopped between checkpoint and evaluation
-                self._evaluate(step, progress, stop)
-            step = self._train(step, batches, window, progress, stop)
-        except Stopped as error:  # while waiting for a batch
-            is_whole = not isinstance(error, StoppedMidway)
-            step = -1
+            try:
+                if not evaluated:  # the run was stopped between checkpoint and evaluation
+                    self._evaluate(step, progress, stop)
+                finished = self._train(step, batches, window, progress, stop) == self.total_steps
+            except StoppedMidway:
+                is_whole = False
+            except Stopped:  # while waiting for a batch
+                window.check()
         except (TrainingDiverged, InputFailed) as error:
             raise self._explained(error, window) from error.__cause__ or error
         finally:
@@ -116,7 +118,7 @@ class TrainLoop:
         self.checkpointer.wait()
         if self.best:
             self.best.wait()
-        return step == self.total_steps
+        return finished
 
     def _train(
         self,

@@ -89,16 +89,16 @@ class TrainState:
         paths = [weight.path for weight in weights]
         if len(set(paths)) < len(paths):
             raise ValueError(f"weights of {self.model.name} share a path: {sorted(paths)}")
+        # Not `variables`: those hold the states of random generators, which the step passes by.
         tables: dict[str, dict[str, tf.Variable]] = {
-            "ema": dict(zip(paths, self.ema, strict=False))
+            "model": {weight.path: weight.value for weight in self.model.weights},
+            "ema": dict(zip(paths, self.ema, strict=False)),
         }
         for path, slots in zip(paths, self.optimizer.slots, strict=True):
             for name, slot in slots.items():
                 tables.setdefault(name, {})[path] = slot
         if self.loss_scale is not None:
             tables["loss_scale"] = self.loss_scale.variables()
-        # Not `variables`: those hold the states of random generators, which the step passes by.
-        tables["model"] = {weight.path: weight.value for weight in self.model.weights}
         return tables
 
     def update_ema(self) -> None:

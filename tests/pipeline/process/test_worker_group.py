@@ -14,7 +14,9 @@ from groundwork.errors import UserError
 from pipeline import launch_local
 from pipeline.process.worker_group import WorkerGroup
 
-OBEDIENT = "import signal, sys; signal.signal(15, lambda *_: sys.exit(143)); "
+OBEDIENT = (
+    "import signal, sys\nfor n in (1, 2, 15): signal.signal(n, lambda n, _: sys.exit(128 + n))\n"
+)
 STUBBORN = "import signal; signal.signal(15, signal.SIG_IGN); "
 WAIT = "print('ready', flush=True); import time; time.sleep(60)"
 
@@ -51,16 +53,17 @@ def test_one_that_does_not_stop_is_killed_after_the_grace():
     assert group(STUBBORN + WAIT, "raise SystemExit(3)", grace_seconds=0.2).run() == 3
 
 
-def test_signals_are_passed_on_once_and_are_no_failure(capfd):
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_are_passed_on_once_and_are_no_failure(capfd, sent):
     workers = group(OBEDIENT + WAIT, OBEDIENT + WAIT)
 
     def stop():
         while "ready" not in workers._last[0] or "ready" not in workers._last[1]:
             time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), sent)
 
     threading.Thread(target=stop, daemon=True).start()
-    assert workers.run() == 143
+    assert workers.run() == 128 + sent
     assert capfd.readouterr().err == ""
 
 

@@ -181,3 +181,18 @@ def test_a_recipe_extends_another_and_the_command_line_wins(tmp_path):
     (tmp_path / "own.yaml").write_text("extends: nowhere.yaml\n")
     with pytest.raises(UserError, match=r"own.yaml: it extends nowhere.yaml, which is not there"):
         command_line.parse(PretrainConfig, arguments, prog="pretrain")
+
+
+def test_a_recipe_cannot_name_a_class_to_import(tmp_path, monkeypatch):
+    (tmp_path / "evil.py").write_text("open('ran', 'w')")
+    (tmp_path / "recipe.yaml").write_text("transfer: {class_path: evil.Config}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for arguments in (
+        ["--config", "recipe.yaml"],
+        ["--transfer", "{class_path: evil.Config}"],
+        ["--transfer.class_path", "evil.Config"],
+    ):
+        with pytest.raises(UserError, match="class_path is not taken"):
+            command_line.parse(PretrainConfig, arguments, prog="pretrain")
+    assert not (tmp_path / "ran").exists()

@@ -244,11 +244,11 @@ def test_an_image_that_cannot_be_decoded_is_one_line_and_a_checkpoint_is_kept(
 def test_a_label_that_is_no_class_is_named_with_key_and_shard(plain, change, tmp_path, jit_compile):
     """What XLA compiles would train on with it, without a word."""
     image = encode(np.zeros((20, 20, 3), np.uint8))
-    examples = [(image, -1 if i == 17 else i % 3, f"key {i}") for i in range(32)]
+    examples = [(image, -1 if i == 17 else i % 3, f"clé {i}") for i in range(32)]
     source = write_dataset_folder(tmp_path / "odd", {"train": examples}, ("a", "b", "c"))
     plain = change(plain, data__source=str(source), data__eval_split=None)
     message = (
-        r"label -1 is none of the 3 classes, from 0 on: example 'key 17' of .*-00001-of-00002;"
+        r"label -1 is none of the 3 classes, from 0 on: example clé 17 of .*-00001-of-00002;"
         r" .*checkpoint of step \d is kept"
     )
     with pytest.raises(InputFailed, match=message) as error:
@@ -303,7 +303,7 @@ def test_published_weights_are_taken_and_what_is_none_is_said(plain, change, tmp
     assert f"weights from {weights}" in capsys.readouterr().out
     kept = checkpoint_values(plain.workdir, 1)
     taken = [value for name, value in kept.items() if name.startswith("model") and "mlp" in name]
-    kernel = model.get_layer("encoder_block_0").mlp.weights[0] if taken else None
+    kernel = model.get_layer("block_0").mlp.weights[0] if taken else None
     assert any(np.array_equal(value, kernel) for value in taken)
     for name in ("bad.npz", "bad.keras", "bad.safetensors"):
         (tmp_path / name).write_bytes(b"no weights")
@@ -329,7 +329,9 @@ def test_nothing_is_said_that_the_user_can_do_nothing_about(plain, change, capfd
     try:
         run(change(plain, steps=1))
         run(plain)
-        with pytest.raises(UserError, match=r"another model .*\(8,\) there, \(16,\) here"):
+        with pytest.raises(
+            UserError, match=r"another model .*\(model .*\(16,\) there, \(8,\) here"
+        ):
             run(change(plain, model__width=8, model__num_heads=2))
         gc.collect()
     finally:

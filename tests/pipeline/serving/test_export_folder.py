@@ -1,18 +1,24 @@
 """The export folder: same answers as the live model, all or nothing, usable without this code."""
 
 import base64
+import errno
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from dataset_folders import encode
+from dataset_folders import REPOSITORY, encode
+from etils import epath
 from exported_models import CLASS_NAMES, export_tiny_vit, tiny_vit
 
-from groundwork.errors import UserError
+from groundwork.errors import DiskFull, UserError
 from pipeline.data.images.preprocess import EvalPreprocess
 from pipeline.serving import export_folder, parity
 from pipeline.serving.export_folder import export_model
@@ -51,13 +57,23 @@ def test_signatures_answer_as_the_live_model(exported):
     np.testing.assert_allclose(stored(pixels, training=False), logits, atol=1e-5)
 
 
-def test_a_corrupt_image_fails_its_own_request_only(exported):
-    serve = open_export(str(exported[0])).saved_model.signatures["serve"]
-    before = serve(image_bytes=tf.constant(IMAGES))["logits"].numpy()
-    for bad in (b"<html>", IMAGES[0][:60], b""):
-        with pytest.raises(tf.errors.InvalidArgumentError):
-            serve(image_bytes=tf.constant([IMAGES[0], bad]))
-    assert np.array_equal(serve(image_bytes=tf.constant(IMAGES))["logits"].numpy(), before)
+def test_a_corrupt_image_fails_none_of_the_others(exported):
+    export = open_export(str(exported[0]))
+    serve = export.saved_model.signatures["serve"]
+    before = serve(image_bytes=tf.constant(IMAGES))
+    assert before["valid"].numpy().all()
+    mixed = [b"<html>", IMAGES[0], IMAGES[0][:60], *IMAGES[1:], b""]
+    after = serve(image_bytes=tf.constant(mixed))
+    valid = after["valid"].numpy()
+    assert valid.tolist() == [False, True, False, True, True, False]
+    for name in ("logits", "probabilities"):
+        np.testing.assert_allclose(after[name].numpy()[valid], before[name], atol=1e-6)
+        assert not after[name].numpy()[~valid].any()
+    features = export.saved_model.signatures["features"](image_bytes=tf.constant(mixed))
+    assert np.array_equal(features["valid"].numpy(), valid)
+    assert not features["features"].numpy()[~valid].any()
+    with pytest.raises(UserError, match="image 2 of a batch of 6 is not a JPEG"):
+        export.features([*IMAGES[:2], b"<html>", *IMAGES])
 
 
 def test_saved_model_runs_in_a_process_without_this_project(exported, tmp_path):
@@ -168,6 +184,146 @@ def test_a_new_export_replaces_the_old_and_nothing_else(tmp_path):
     assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "precious"
 
 
+def test_the_fingerprint_is_of_what_the_model_computes(tmp_path):
+    exports = [
+        export_tiny_vit(tmp_path / name, origin={"step": step})
+        and open_export(str(tmp_path / name))
+        for name, step in (("a", 1), ("b", 2))
+    ]
+    graphs = {export.description.files["saved_model.pb"] for export in exports}
+    assert len(graphs) == 2  # TensorFlow never writes the same graph twice
+    preprocess = EvalPreprocess((16, 24))
+
+    def fingerprint(model, preprocess=preprocess, activation="softmax"):
+        return export_folder._fingerprint(model, preprocess, activation)
+
+    first = fingerprint(tiny_vit())
+    assert {export.description.fingerprint for export in exports} == {first}
+    assert fingerprint(tiny_vit(dtype="mixed_bfloat16")) == first
+    one_weight = tiny_vit()
+    one_weight.set_weights([w + (i == 3) * 1e-6 for i, w in enumerate(one_weight.get_weights())])
+    others = [
+        fingerprint(tiny_vit(seed=2)),
+        fingerprint(one_weight),
+        fingerprint(tiny_vit(), activation="sigmoid"),
+        fingerprint(tiny_vit(num_heads=4)),
+        fingerprint(tiny_vit(), EvalPreprocess((16, 24), 30)),
+    ]
+    assert len({first, *others}) == 6
+
+
+def test_an_export_keeps_to_the_umask(tmp_path):
+    umask = 0o027
+    before = os.umask(umask)
+    try:
+        export_tiny_vit(tmp_path / "m")
+    finally:
+        os.umask(before)
+    for path in [tmp_path / "m", *(tmp_path / "m").rglob("*")]:
+        allowed = (0o777 if path.is_dir() else 0o666) & ~umask
+        assert path.stat().st_mode & 0o777 == allowed, path
+
+
+def test_content_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
+    calls = []
+    flush, rename = os.fsync, Path.rename
+    monkeypatch.setattr(os, "fsync", lambda handle: (calls.append(_opened(handle)), flush(handle)))
+    monkeypatch.setattr(
+        Path, "rename", lambda path, to: (calls.append("rename"), rename(path, to))[1]
+    )
+    export_tiny_vit(tmp_path / "m")
+    before, after = calls[: calls.index("rename")], calls[calls.index("rename") + 1 :]
+    flushed = {Path(path).name for path in before}
+    assert {"saved_model.pb", "model.keras", "export.json", "variables.index"} <= flushed
+    assert str(tmp_path) in after
+
+
+def _opened(handle):
+    return str(Path(f"/proc/self/fd/{handle}").readlink())
+
+
+STUCK = """
+import sys, time
+sys.path.insert(0, sys.argv[2])
+from pipeline.serving import export_folder
+from exported_models import export_tiny_vit
+
+def stuck(*arguments):
+    print("staged", flush=True)
+    time.sleep(600)
+
+export_folder.check_parity = stuck
+export_tiny_vit(sys.argv[1] + "/m[1]")
+"""
+
+
+def _heed_hangup():
+    """A background job of a shell that is to outlive it is started with SIGHUP ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_staging_goes_with_a_signal_or_with_the_next_export(tmp_path, number):
+    tests = str(Path(__file__).parents[1])
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK, str(tmp_path), tests],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        preexec_fn=_heed_hangup,  # noqa: PLW1509 - it takes no lock
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"staged\n"
+        process.send_signal(number)
+        process.wait(60)
+    left = list(tmp_path.iterdir())
+    if number != signal.SIGKILL:
+        assert not left
+        assert process.returncode == 128 + number
+        return
+    assert len(left) == 2  # the folder and its lock
+    export_tiny_vit(tmp_path / "other")
+    assert len(list(tmp_path.iterdir())) == 3
+    export_tiny_vit(tmp_path / "m[1]")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m[1]", "other"]
+
+
+def test_staging_of_an_export_that_runs_is_kept(tmp_path):
+    target = epath.Path(tmp_path / "m")
+    with export_folder._staging_folder(target) as first:
+        with export_folder._staging_folder(target) as second:
+            assert first.is_dir() and second.is_dir()
+        assert first.is_dir() and not second.exists()
+
+
+def test_an_export_that_was_half_replaced_is_put_back(tmp_path):
+    export_tiny_vit(tmp_path / "m")
+    before = open_export(str(tmp_path / "m")).description
+    lock = tmp_path / ".m-0.staging.lock"
+    lock.touch()
+    (tmp_path / ".m-0.staging").mkdir()
+    (tmp_path / "m").rename(tmp_path / ".m-0.staging.replaced")
+    with export_folder._staging_folder(epath.Path(tmp_path / "m")):
+        assert open_export(str(tmp_path / "m")).description == before
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_an_output_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("a")
+    for output in (tmp_path / "file" / "m", tmp_path / "file"):
+        with pytest.raises(UserError, match="file") as caught:
+            export_tiny_vit(output)
+        assert "\n" not in str(caught.value) and caught.value.exit_status == 2
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(export_folder, "save_saved_model", full)
+    with pytest.raises(DiskFull, match="no space left for"):
+        export_tiny_vit(tmp_path / "m")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_class_names_must_fit_the_head(tmp_path):
     with pytest.raises(ValueError, match="2 class names for 3 classes"):
         export_model(tiny_vit(), EvalPreprocess((16, 24)), "ab", str(tmp_path / "m"), variant="t")
@@ -188,6 +344,47 @@ def test_open_export_refuses_what_is_missing_foreign_or_changed(tmp_path):
         open_export(str(folder))
     (folder / "export.json").write_text("{}")
     with pytest.raises(UserError, match="cannot be read"):
+        open_export(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"files": {}}, "no digest of saved_model.pb, variables/variables.index, model.keras"),
+        ({"format": 2}, "format 2, this version reads 1"),
+        ({"format": True}, "format True"),
+        ({"format": None}, "format None"),
+        ({"class_names": "abc"}, "class_names"),
+        ({"activation": "argmax"}, "activation"),
+        ({"preprocess": {"image_size": [16, 24]}}, "preprocess"),
+        ({"image_size": [16]}, "image_size"),
+        ({"color": "red"}, "unknown: color"),
+    ],
+)
+def test_a_description_that_promises_less_is_refused(exported, tmp_path, change, message):
+    folder = tmp_path / "m"
+    shutil.copytree(exported[0], folder)
+    stored = json.loads((folder / "export.json").read_text())
+    (folder / "export.json").write_text(json.dumps(stored | change))
+    with pytest.raises(UserError, match=message) as caught:
+        open_export(str(folder))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_digest_outside_of_the_folder_or_a_file_without_one_is_refused(exported, tmp_path):
+    folder = tmp_path / "m"
+    shutil.copytree(exported[0], folder)
+    description = folder / "export.json"
+    stored = json.loads(description.read_text())
+    for name in ("/etc/hostname", "../m/model.keras"):
+        files = stored["files"] | {name: "0" * 64}
+        description.write_text(json.dumps(stored | {"files": files}))
+        with pytest.raises(UserError, match="outside of the folder"):
+            open_export(str(folder))
+    description.write_text(json.dumps(stored))
+    (folder / "assets").mkdir()
+    (folder / "assets" / "vocabulary").write_text("x")
+    with pytest.raises(UserError, match=r"export \(assets/vocabulary"):
         open_export(str(folder))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -37,7 +39,7 @@ def run(root, output, **options):
 
 def test_pictures_report_and_events(folders, tmp_path, capsys):
     assert run(folders, tmp_path / "out") == 0
-    printed = capsys.readouterr().out
+    printed, errors = capsys.readouterr()
     for name in (
         "attention",
         "attention_distance",
@@ -46,7 +48,7 @@ def test_pictures_report_and_events(folders, tmp_path, capsys):
     ):
         assert np.asarray(PIL.Image.open(tmp_path / "out" / f"{name}.png")).std() > 0
         assert name in printed
-    assert "not read: broken.jpg" in printed
+    assert f"not read: {folders / 'photos' / 'broken.jpg'}" in errors
     assert list((tmp_path / "out" / "tensorboard").glob("events.*"))
 
 
@@ -64,6 +66,54 @@ def test_distance_is_the_mean_over_all_images(folders, tmp_path):
     pixels = model.image_size[0] / model.grid_size[0]
     expected = vit_keras.mean_attention_distance(weights, model.grid_size, pixels)
     np.testing.assert_allclose(report["mean_attention_distance_pixels"], expected, rtol=1e-5)
+
+
+def test_images_are_drawn_evenly_from_the_classes():
+    paths = [
+        Path(name, f"{i:03}.png") for name, n in (("a", 90), ("b", 5), ("c", 40)) for i in range(n)
+    ]
+    drawn = inspect_model.drawn_evenly(paths)
+    assert sorted(drawn) == paths
+    for count in (3, 9, 15):
+        found = Counter(path.parent.name for path in drawn[:count])
+        assert found == {"a": count // 3, "b": count // 3, "c": count // 3}
+    assert Counter(path.parent.name for path in drawn[:35]) == {"a": 15, "b": 5, "c": 15}
+    first = [path for path in drawn if path.parent.name == "a"][:20]
+    assert first != sorted(first)  # a folder's first images are often alike
+    assert drawn == inspect_model.drawn_evenly(paths)
+
+
+def test_files_that_are_no_images_are_named(folders, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    for name in ("logo.svg", "notes.txt"):
+        (tmp_path / "photos" / name).write_text("<svg/>")
+    with pytest.raises(UserError, match=r"only logo\.svg, notes\.txt: .*convert"):
+        run(folders, tmp_path / "out", images=tmp_path / "photos")
+    pixels = np.zeros((30, 40, 3), np.uint8)
+    PIL.Image.fromarray(pixels).save(tmp_path / "photos" / "a.png")
+    run(folders, tmp_path / "out", images=tmp_path / "photos")
+    assert "left out: logo.svg, notes.txt: convert them" in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written_is_one_line(folders, tmp_path):
+    (tmp_path / "file").write_text("a")
+    for output in (tmp_path / "file", tmp_path / "file" / "deep"):
+        with pytest.raises(UserError, match=r"--output .*file is a file") as caught:
+            run(folders, output)
+        assert "\n" not in str(caught.value)
+
+
+def test_distance_figure_shows_every_head_whole():
+    from pipeline.figures.model_pictures import distance_figure
+    from pipeline.figures.rendering import rasterized
+
+    figure = distance_figure(np.array([[0.0, 3.0, 9.0], [1.0, 2.0, 10.0]]))
+    rasterized(figure)
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["1", "2", "3"]
+    assert all(tick == int(tick) for tick in axes.get_xticks())
+    assert not any(line.get_clip_on() for line in axes.lines)
+    assert axes.get_ylim()[1] > 10
 
 
 def test_a_model_without_positions_gets_the_other_pictures(folders, tmp_path):

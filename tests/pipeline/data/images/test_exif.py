@@ -56,6 +56,19 @@ def test_found_behind_other_segments():
     assert int(orientation(data[:2] + comment + data[2:])) == 8
 
 
+def test_found_behind_segments_of_any_length():
+    data = jpeg(exif_block(6))
+    for kind in (b"\xff\xfe", b"\xff\xe2", b"\xff\xe1"):
+        long = kind + struct.pack(">H", 65_535) + b"z" * 65_533
+        assert int(orientation(data[:2] + long * 3 + data[2:])) == 6
+    # What looks like EXIF in a segment of another kind, or in the image data, is none.
+    decoy = b"\xff\xe2" + struct.pack(">H", 9_000) + b"z" * 5_000 + exif_block(3)
+    decoy += b"z" * (2 + 9_000 - len(decoy))
+    assert int(orientation(data[:2] + decoy + data[2:])) == 6
+    plain = jpeg()
+    assert int(orientation(plain[:2] + decoy + plain[2:] + b"\xff\xe1\0\x40" + exif_block(3))) == 1
+
+
 @pytest.mark.parametrize(
     "exif",
     [

@@ -1,0 +1,128 @@
+"""One job at a time in a folder, on a local disk or in a bucket.
+
+A local lock is the operating system's (filelock) and ends with its process. A bucket has none:
+there a lock is an object, a lease with an owner and a time, which its owner renews while it runs.
+A lease that nobody has renewed for `LEASE_S` seconds is taken over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from groundwork import storage
+from groundwork.errors import JobError, StorageFault, UserError
+
+LOCK = ".lock"
+"""Name of the lock in the folder; gone once the job has ended well."""
+LEASE_S = 300.0
+_RENEWALS = 5
+"""Of a lease before it would end."""
+
+
+@contextlib.contextmanager
+def hold(folder: str, message: str) -> Iterator[None]:
+    """Keep other jobs out of a folder, which is made where it does not exist.
+
+    Args:
+        folder: a local folder, or its URL.
+        message: what another job is told: what goes on here, and what to do.
+
+    Raises:
+        UserError: another job has the folder, or it cannot be made.
+        JobError: the lease was lost while the job ran.
+    """
+    path = storage.join(folder, LOCK)
+    with _lease(path, message) if storage.is_remote(folder) else _file_lock(path, message):
+        yield
+
+
+@contextlib.contextmanager
+def _file_lock(path: str, message: str) -> Iterator[None]:
+    import filelock
+
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path, blocking=False)
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise UserError(message) from error
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        # before it is given up: nobody waits for it, and one who opens it now is told to wait
+        Path(path).unlink(missing_ok=True)
+        lock.release()
+
+
+@contextlib.contextmanager
+def _lease(path: str, message: str) -> Iterator[None]:
+    owner = f"{getpass.getuser()} on {socket.gethostname()}, process {os.getpid()}"
+    own = {"owner": owner, "token": uuid.uuid4().hex}
+    _take(path, own, message)
+    ended = threading.Event()
+    lost = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(LEASE_S / _RENEWALS):
+            with contextlib.suppress(StorageFault):  # tried again before the lease ends
+                if _read(path).get("token") != own["token"]:
+                    lost.set()
+                    return
+                storage.write_text(path, _text(own))
+
+    thread = threading.Thread(target=renew, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        if not lost.is_set() and _read(path).get("token") == own["token"]:
+            storage.delete(path)
+    if lost.is_set():
+        raise JobError(
+            f"another job took {path} over, since this one could not renew it for "
+            f"{LEASE_S:g} s: run the same command again once that one has ended"
+        )
+
+
+def _take(path: str, own: dict[str, str], message: str) -> None:
+    with contextlib.suppress(FileExistsError):
+        storage.create_new(path, _text(own).encode())
+        return
+    found = _read(path)
+    age = time.time() - float(found.get("time", 0))
+    if age < LEASE_S:
+        raise UserError(
+            f"{message} (by {found.get('owner')}, {age:.0f} s ago; a job that was killed gives it "
+            f"up after {LEASE_S:g} s, or delete {path})"
+        )
+    storage.delete(path)
+    try:
+        storage.create_new(path, _text(own).encode())
+    except FileExistsError as error:  # another one was quicker
+        raise UserError(message) from error
+
+
+def _text(own: dict[str, str]) -> str:
+    return json.dumps(own | {"time": str(time.time())}) + "\n"
+
+
+def _read(path: str) -> dict[str, str]:
+    """The lease as it stands; empty where there is none."""
+    try:
+        found: dict[str, str] = json.loads(storage.read_text(path))
+    except FileNotFoundError:
+        return {}
+    return found
