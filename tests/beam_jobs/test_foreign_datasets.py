@@ -93,7 +93,7 @@ def test_extract_features(folder, tmp_path):
     tf.saved_model.save(model, str(tmp_path / "m"), signatures={"features": model.features})
     places = ("--input", str(folder), "--output", str(tmp_path / "f"))
     run(extract_features, "--model", str(tmp_path / "m"), *places)
-    (file,) = (tmp_path / "f").iterdir()
+    (file,) = (tmp_path / "f").glob("*.npz")
     with np.load(file) as arrays:
         assert arrays["key"].tolist() == [f"test-00000:{number}" for number in range(12)]
         assert arrays["features"].shape == (12, 3)
