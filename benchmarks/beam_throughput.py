@@ -261,8 +261,8 @@ def measure_buckets(root: Path, images: int = 3000, delay_s: float = 0.02) -> No
             counts = control(through)
             print(
                 f"{name:<33} {images / seconds:5.0f} images/s {images / cpu_s:5.0f} /CPU-s "
-                f"{counts['requests'] / images:5.2f} "
-                f"requests an image {counts['received'] / total:5.3f} × the bytes",
+                f"{counts['requests'] / images:5.2f} requests an image "
+                f"{counts['received'] / total:5.3f} × the bytes",
                 flush=True,
             )
 
