@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # without setuptools' banner on editable installations
 PIP = PYTHONWARNINGS=ignore $(BIN)/pip install --quiet
 
-.PHONY: demo test lint types unit backends clean
+.PHONY: demo test lint types unit backends faults docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m pipeline.pretrain
@@ -27,6 +27,16 @@ unit: $(VENV)/installed-test
 backends: $(VENV)/installed-test
 	KERAS_BACKEND=jax JAX_PLATFORMS=cpu XLA_FLAGS=--xla_backend_optimization_level=0 \
 		$(BIN)/python -m pytest -n 2 -m any_backend tests/vit_keras
+
+# The long form of the trials by fault: kills at random moments, and mutated images for ten minutes.
+faults: $(VENV)/installed-test
+	FAULTS_ROUNDS=$${FAULTS_ROUNDS:-50} SERVE_FUZZ_SECONDS=600 $(BIN)/python -m pytest \
+		tests/faults tests/pipeline/serving/test_serve_fuzz.py
+
+# The site, in docs/_build, with warnings as errors.
+docs: $(VENV)/installed
+	$(PIP) --editable ".[docs]"
+	$(BIN)/python -m sphinx -q -W --keep-going docs docs/_build
 
 $(VENV)/installed: setup.cfg
 	$(PYTHON) -m venv $(VENV)
