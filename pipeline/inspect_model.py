@@ -29,7 +29,7 @@ class InspectConfig:
     images: str
     """Folder of images (JPEG, PNG, GIF, BMP, WebP), at any depth."""
     output: str
-    """Folder for the pictures, inspection.json and TensorBoard events."""
+    """Folder for the pictures, the page index.html, inspection.json and TensorBoard events."""
     max_images: int = 128
     """Images to average attention distance over, drawn evenly from the folders (one per class)."""
     shown_images: int = 8
@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     for name, path in pictures.items():
         print(f"{name:20} {path}")
+    print(f"{'page':20} {config.output}/index.html")
     if skipped:
         print(f"not read: {', '.join(skipped)}: damaged, or too large", file=sys.stderr)
     if foreign:

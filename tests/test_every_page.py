@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from browser import Browser
 
@@ -66,7 +67,6 @@ def _transfer(folder: Path) -> Path:
 
 
 def _comparison(folder: Path) -> Path:
-    import numpy as np
     from transfer_results import write_report
 
     from pipeline import compare
@@ -113,6 +113,24 @@ def _vtab(folder: Path) -> Path:
     return folder / "report.html"
 
 
+def _inspection(folder: Path) -> Path:
+    from dataset_folders import encode
+    from exported_models import export_tiny_vit
+
+    from pipeline import inspect_model
+
+    export_tiny_vit(folder / "model")
+    (folder / "photos").mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(3):
+        pixels = generator.integers(0, 256, (30, 40, 3)).astype(np.uint8)
+        (folder / "photos" / f"{number}.png").write_bytes(encode(pixels))
+    arguments = {"model": "model", "images": "photos", "output": "report"}
+    pairs = [(f"--{name}", str(folder / place)) for name, place in arguments.items()]
+    inspect_model.main([part for pair in pairs for part in pair])
+    return folder / "report" / "index.html"
+
+
 MAKERS = {
     "example": _example,
     "dataset": _dataset,
@@ -121,6 +139,7 @@ MAKERS = {
     "comparison": _comparison,
     "study": _study,
     "vtab": _vtab,
+    "inspection": _inspection,
 }
 
 

@@ -9,13 +9,14 @@ from groundwork.pages.bars import Bar, Bars
 from groundwork.pages.gallery import Gallery, Picture, Score, Tile
 from groundwork.pages.page import Card, Cards, Code, Figure, Fold, Page, Part, Row, Section, Text
 from groundwork.pages.render import render, write
-from groundwork.pages.table import Column, Number, Table
+from groundwork.pages.table import Cell, Column, Number, Table
 
 __all__ = [
     "Bar",
     "Bars",
     "Card",
     "Cards",
+    "Cell",
     "Code",
     "Column",
     "Figure",

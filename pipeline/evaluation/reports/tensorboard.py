@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-import PIL.Image
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from pipeline.evaluation.reports.transfer_result import TransferResult
+from pipeline.figures.tensorboard_pictures import show_pictures
 
 
 def write_events(
@@ -45,9 +44,7 @@ def write_events(
             }
         )
         tf.summary.text("transfer/report", text)
-        for name, path in pictures.items():
-            image = np.asarray(PIL.Image.open(path).convert("RGB"))
-            tf.summary.image(f"transfer/{name}", image[None])
+        show_pictures("transfer", pictures)
         for name, value in scalars.items():
             tf.summary.scalar(name, value)
     writer.close()
