@@ -116,7 +116,7 @@ COMMANDS = {
     ),
     "benchmark": (
         "pipeline.benchmark",
-        "pipeline.benchmarking.benchmark_config:TrainingBenchmarkConfig",
+        "pipeline.speed.benchmark_config:TrainingBenchmarkConfig",
         "speed of input, training step and serving",
     ),
 }

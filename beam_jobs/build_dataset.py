@@ -13,11 +13,11 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 
-from beam_jobs import cli
 from beam_jobs.corpus import splits
 from beam_jobs.corpus.corpus_options import CorpusOptions
 from beam_jobs.corpus.table_rows import parse_columns
 from beam_jobs.dataset.extra_features import check_name
+from beam_jobs.engines import job_process
 from groundwork import command_line
 from groundwork.errors import UserError
 
@@ -65,4 +65,4 @@ def _check(options: CorpusOptions) -> None:
 
 
 if __name__ == "__main__":
-    cli.run_main(_MODULE)
+    job_process.run_main(_MODULE)

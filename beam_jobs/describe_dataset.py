@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from beam_jobs import cli
 from beam_jobs.dataset import dataset_reader
-from beam_jobs.engines import engine
+from beam_jobs.engines import engine, job_process
 from beam_jobs.engines.engine_options import EngineOptions
 from groundwork import command_line, pages, storage
 from groundwork.errors import UserError
@@ -80,4 +79,4 @@ def _build(
 
 
 if __name__ == "__main__":
-    cli.run_main(_MODULE)
+    job_process.run_main(_MODULE)

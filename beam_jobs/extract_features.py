@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from beam_jobs import cli
 from beam_jobs.dataset import dataset_folder, dataset_reader
 from beam_jobs.dataset.dataset_folder import Job
 from beam_jobs.dataset.shards import Shard
-from beam_jobs.engines import engine
+from beam_jobs.engines import engine, job_process
 from beam_jobs.engines.engine_options import EngineOptions
 from groundwork import command_line, storage
 from groundwork.errors import UserError
@@ -102,13 +101,14 @@ def _build(
     extract = ExtractShard(
         options.model, options.batch_size, options.input, options.output, options.format
     )
-    return (
+    written: beam.PCollection[None] = (
         pipeline
         | "Shards" >> beam.Create(shards)
         | "Spread" >> beam.Reshuffle()
         | "Extract" >> beam.ParDo(extract)
     )
+    return written
 
 
 if __name__ == "__main__":
-    cli.run_main(_MODULE)
+    job_process.run_main(_MODULE)

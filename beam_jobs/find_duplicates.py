@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from beam_jobs import cli
 from beam_jobs.dataset import dataset_reader
 from beam_jobs.duplicates.duplicate_options import DuplicateOptions
-from beam_jobs.engines import engine
+from beam_jobs.engines import engine, job_process
 from groundwork import command_line, storage
 from groundwork.errors import UserError
 
@@ -52,4 +51,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    cli.run_main(_MODULE)
+    job_process.run_main(_MODULE)

@@ -10,12 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from beam_jobs import cli
 from beam_jobs.dataset import dataset_folder, generated_dataset
 from beam_jobs.dataset.dataset_folder import Job
 from beam_jobs.dataset.example import Example
 from beam_jobs.dataset.shards import Shard, shards
-from beam_jobs.engines import engine, progress
+from beam_jobs.engines import engine, job_process, progress
 from beam_jobs.engines.engine_options import EngineOptions
 from groundwork import command_line, storage
 from groundwork.errors import UserError
@@ -146,4 +145,4 @@ def _search(label: int, seed: int) -> tuple[int, list[list[float]]]:
 
 
 if __name__ == "__main__":
-    cli.run_main(_MODULE)
+    job_process.run_main(_MODULE)

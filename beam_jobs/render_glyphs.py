@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from beam_jobs import cli
 from beam_jobs.dataset import generated_dataset
 from beam_jobs.dataset.dataset_folder import Job
 from beam_jobs.dataset.example import Example
 from beam_jobs.dataset.shards import Shard, shards
+from beam_jobs.engines import job_process
 from beam_jobs.engines.engine_options import EngineOptions
 from groundwork import command_line
 from groundwork.errors import UserError
@@ -100,4 +100,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    cli.run_main(_MODULE)
+    job_process.run_main(_MODULE)

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from beam_jobs import cli
 from beam_jobs.dataset import dataset_reader
-from beam_jobs.engines import engine
+from beam_jobs.engines import engine, job_process
 from beam_jobs.engines.engine_options import EngineOptions
 from groundwork import command_line
 from groundwork.errors import JobError
@@ -66,4 +65,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    cli.run_main(_MODULE)
+    job_process.run_main(_MODULE)

@@ -13,12 +13,12 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from beam_jobs import cli
 from beam_jobs.corpus import splits
 from beam_jobs.dataset import generated_dataset
 from beam_jobs.dataset.dataset_folder import Job
 from beam_jobs.dataset.example import Example
 from beam_jobs.dataset.shards import Shard, shards
+from beam_jobs.engines import job_process
 from beam_jobs.engines.engine_options import EngineOptions
 from groundwork import command_line
 
@@ -98,4 +98,4 @@ def _load() -> dict[str, tuple[bytes, int]]:
 
 
 if __name__ == "__main__":
-    cli.run_main(_MODULE)
+    job_process.run_main(_MODULE)

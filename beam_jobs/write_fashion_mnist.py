@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from beam_jobs import cli
 from beam_jobs.corpus import splits
 from beam_jobs.dataset import generated_dataset
 from beam_jobs.dataset.dataset_folder import Job
 from beam_jobs.dataset.example import Example
 from beam_jobs.dataset.shards import Shard, shards
+from beam_jobs.engines import job_process
 from beam_jobs.engines.engine_options import EngineOptions
 from groundwork import command_line
 from groundwork.errors import UserError
@@ -145,4 +145,4 @@ def _read_idx(path: Path) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    cli.run_main(_MODULE)
+    job_process.run_main(_MODULE)

@@ -34,9 +34,9 @@ import numpy as np
 import PIL.Image
 import tensorflow as tf
 
-from pipeline.benchmarking.photo_like import photo_like
 from pipeline.data.batches.train_batches import training_view
 from pipeline.data.data_config import DataConfig
+from pipeline.speed.photo_like import photo_like
 
 BATCH = 32
 FILES = 64

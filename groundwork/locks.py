@@ -28,6 +28,10 @@ _RENEWALS = 5
 """Of a lease before it would end."""
 
 
+class FolderHeld(UserError):
+    """Another job has the folder."""
+
+
 @contextlib.contextmanager
 def hold(folder: str, message: str) -> Iterator[None]:
     """Keep other jobs out of a folder, which is made where it does not exist.
@@ -37,7 +41,8 @@ def hold(folder: str, message: str) -> Iterator[None]:
         message: what another job is told: what goes on here, and what to do.
 
     Raises:
-        UserError: another job has the folder, or it cannot be made.
+        FolderHeld: another job has the folder.
+        UserError: it cannot be made.
         JobError: the lease was lost while the job ran.
     """
     path = storage.join(folder, LOCK)
@@ -54,7 +59,7 @@ def _file_lock(path: str, message: str) -> Iterator[None]:
         lock = filelock.FileLock(path, blocking=False)
         lock.acquire()
     except filelock.Timeout as error:
-        raise UserError(message) from error
+        raise FolderHeld(message) from error
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     try:
@@ -104,7 +109,7 @@ def _take(path: str, own: dict[str, str], message: str) -> None:
     found = _read(path)
     age = time.time() - float(found.get("time", 0))
     if age < LEASE_S:
-        raise UserError(
+        raise FolderHeld(
             f"{message} (by {found.get('owner')}, {age:.0f} s ago; a job that was killed gives it "
             f"up after {LEASE_S:g} s, or delete {path})"
         )
@@ -112,7 +117,7 @@ def _take(path: str, own: dict[str, str], message: str) -> None:
     try:
         storage.create_new(path, _text(own).encode())
     except FileExistsError as error:  # another one was quicker
-        raise UserError(message) from error
+        raise FolderHeld(message) from error
 
 
 def _text(own: dict[str, str]) -> str:

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from groundwork import command_line
 from groundwork.errors import UserError
-from pipeline.benchmarking.benchmark_config import (
+from pipeline.process.tensorflow_startup import import_tensorflow
+from pipeline.recipe.check_run_config import check_run_config
+from pipeline.recipe.run_config import DEFAULT_RECIPE
+from pipeline.speed.benchmark_config import (
     ServingBenchmarkConfig,
     TrainingBenchmarkConfig,
     check_serving_benchmark,
     check_training_benchmark,
 )
-from pipeline.process.tensorflow_startup import import_tensorflow
-from pipeline.recipe.check_run_config import check_run_config
-from pipeline.recipe.run_config import DEFAULT_RECIPE
 
 if TYPE_CHECKING:
-    from pipeline.benchmarking.serving_speed import ServingReport
-    from pipeline.benchmarking.training_speed import TrainingReport
+    from pipeline.speed.serving_speed import ServingReport
+    from pipeline.speed.training_speed import TrainingReport
 
 PROG = "python -m pipeline.benchmark"
 USAGE = f"""usage: {PROG} input|step|both|serve [options]
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         serving = command_line.parse(ServingBenchmarkConfig, arguments, prog=prog)
         check_serving_benchmark(serving)
         import_tensorflow()
-        from pipeline.benchmarking.serving_speed import measure_serving
+        from pipeline.speed.serving_speed import measure_serving
 
         report = measure_serving(serving)
         print(_serving_table(report))
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_training_benchmark(config, what)
     check_run_config(config)
     import_tensorflow()
-    from pipeline.benchmarking.training_speed import measure_training
+    from pipeline.speed.training_speed import measure_training
 
     report = measure_training(config, what)
     print(_training_table(report, config))

@@ -158,7 +158,7 @@ class _Steps:
 
     def list(self, pipeline: beam.Pipeline) -> beam.PCollection[bytes]:
         """The images of the input, as blocks of packed entries."""
-        return (
+        blocks: beam.PCollection[bytes] = (
             pipeline
             | "Parts" >> beam.Create(self.units)
             | "Spread" >> beam.Reshuffle()
@@ -178,6 +178,7 @@ class _Steps:
                 )
             )
         )
+        return blocks
 
     def plan(self, entries: beam.PCollection[bytes]) -> beam.PCollection[Plan]:
         """The plan, which is also kept in the dataset folder; nothing where there is no image."""
@@ -189,11 +190,12 @@ class _Steps:
             self.kept,
             _columns(self.options).keep,
         )
-        return (
+        plan: beam.PCollection[Plan] = (
             entries
             | "Plan" >> beam.CombineGlobally(make_plan).without_defaults()
             | "Keep plan" >> beam.Map(_write_plan, self.options.output)
         )
+        return plan
 
     def write(
         self, entries: beam.PCollection[bytes], plan: Plan | beam.pvalue.AsSingleton
@@ -223,12 +225,13 @@ class _Steps:
             | "Start" >> beam.Create([b""])
             | "Every shard" >> beam.FlatMap(_every_shard, plan)
         )
-        return (
+        written: beam.PCollection[None] = (
             (assigned, every)
             | "With empty ones" >> beam.Flatten()
             | "Group" >> beam.GroupByKey()
             | "Write" >> beam.ParDo(write_shard, plan)
         )
+        return written
 
     def all(self, pipeline: beam.Pipeline) -> None:
         """The whole pipeline."""

@@ -11,7 +11,7 @@ from typing import Any
 from beam_jobs.dataset import dataset_folder
 from beam_jobs.dataset.shards import Shard, shards
 from groundwork import storage
-from groundwork.errors import UserError, one_line
+from groundwork.errors import StorageFault, UserError, one_line
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _info(folder: str) -> Any:
         raise UserError(
             f"{folder} lacks metadata that TFDS writes ({one_line(error)}): write the dataset again"
         ) from error
-    except (UserError, OSError):
+    except (UserError, StorageFault):
         raise
     except Exception as error:  # TFDS raises nearly every kind for metadata that are damaged
         raise UserError(

@@ -101,7 +101,7 @@ class HashShard(beam.DoFn):
 
     def process(
         self, element: NumberedShard
-    ) -> Iterator[tuple[tuple[int, int], Block] | TaggedOutput[str, Any]]:
+    ) -> Iterator[tuple[tuple[int, int], Block] | TaggedOutput[str, tuple[int, list[str]]]]:
         """Hash one shard."""
         number, folder, shard, start, end = element
         keys: list[str] = []

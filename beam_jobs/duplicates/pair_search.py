@@ -108,7 +108,9 @@ def search(
         | "Of a shard" >> beam.GroupByKey()
         | "Name" >> beam.FlatMap(_name, corpus.starts)
     )
-    return (pairs | "Pairs" >> beam.Map(_without_keys), named) | "Found" >> beam.Flatten()
+    without_keys = pairs | "Pairs" >> beam.Map(_without_keys)
+    found: beam.PCollection[Found] = (without_keys, named) | "Found" >> beam.Flatten()
+    return found
 
 
 def unique_pairs(
@@ -127,13 +129,14 @@ def unique_pairs(
         own: images of the input, which are compared with the others; None: all with all.
         max_distance: bits that may differ, of 256.
     """
-    return (
+    pairs: beam.PCollection[Ints] = (
         blocks
         | "By part of a table" >> beam.GroupByKey()
         | "Compare" >> beam.FlatMap(_compare, of_tables, starts, own, max_distance)
         | "By shard" >> beam.GroupByKey()
         | "Each once" >> beam.MapTuple(_each_once)
     )
+    return pairs
 
 
 def _compare(

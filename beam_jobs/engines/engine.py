@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from beam_jobs.engines import dataflow, local_worker, progress
 from beam_jobs.engines.engine_options import EngineOptions
-from beam_jobs.logs import quiet_beam
+from beam_jobs.engines.logs import quiet_beam
 from groundwork.errors import JobError, UserError
 
 if TYPE_CHECKING:

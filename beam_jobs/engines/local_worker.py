@@ -12,13 +12,14 @@ import gc
 import json
 import os
 import select
+import shutil
 import signal
 import sys
 import threading
 from pathlib import Path
 
 from beam_jobs.engines import progress
-from beam_jobs.logs import quiet_beam
+from beam_jobs.engines.logs import quiet_beam
 
 PID_PREFIX = "worker-"
 """Of a file in FOLDER for each of these processes, gone once it has ended well."""
@@ -26,6 +27,7 @@ PID_PREFIX = "worker-"
 
 def main() -> None:
     """Fork workers until stdin closes."""
+    job = os.getppid()
     pid_file = _pid_file()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the job, which ends its workers
     quiet_beam()
@@ -39,6 +41,8 @@ def main() -> None:
             _work(json.loads(line))
             os._exit(0)
     pid_file.unlink(missing_ok=True)
+    if os.getppid() != job:  # it was killed, and cannot tidy up: copies of tars may be large
+        shutil.rmtree(sys.argv[1], ignore_errors=True)
 
 
 def _work(variables: dict[str, str]) -> None:

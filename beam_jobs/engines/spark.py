@@ -32,6 +32,17 @@ _PARTS_PER_CORE = 4
 """Parts of the work for each core: more than one, so that no core waits for the slowest."""
 
 
+_EVALUATED: tuple[type[Any], ...] = (
+    beam.Create,
+    beam.Reshuffle,
+    core.ParDo,
+    core.Flatten,
+    core.GroupByKey,
+    core.CombinePerKey,
+)
+"""Transforms that are not looked into."""
+
+
 class SparkOptions(PipelineOptions):
     """What `--beam_args` may say."""
 
@@ -93,6 +104,9 @@ def pipeline(
 class _Result(PipelineResult):
     """Of a pipeline that has ended."""
 
+    def __init__(self) -> None:
+        super().__init__(PipelineState.DONE)  # type: ignore[no-untyped-call]
+
     def wait_until_finish(self, duration: int | None = None) -> str:
         return str(self._state)
 
@@ -110,7 +124,7 @@ class SparkRunner(PipelineRunner):
     def run_pipeline(self, pipeline: beam.Pipeline, options: PipelineOptions) -> PipelineResult:
         """Run it to its end."""
         _Evaluation(self._context).run(pipeline)
-        return _Result(PipelineState.DONE)  # type: ignore[no-untyped-call]
+        return _Result()
 
 
 class _Evaluation:
@@ -167,8 +181,7 @@ class _Evaluation:
         if len(step.outputs) > 1:
             results = results.cache()
         for tag, output in step.outputs.items():
-            # named after None, the main output; Beam knows no output by number
-            yield output, results.mapPartitions(_WithTag(tag))  # type: ignore[arg-type]
+            yield output, results.mapPartitions(_WithTag(None if tag is None else str(tag)))
 
     def _side_value(self, side: pvalue.AsSideInput) -> Any:
         values = self._side_values.get(side.pvalue)
@@ -196,11 +209,7 @@ class _Evaluation:
 
 def _steps(applied: AppliedPTransform) -> Iterator[AppliedPTransform]:
     """The transforms that are evaluated, in an order in which each comes after its inputs."""
-    known = (
-        *(beam.Create, core.ParDo, core.Flatten, core.GroupByKey, core.CombinePerKey),
-        beam.Reshuffle,
-    )
-    if isinstance(applied.transform, known) or not applied.parts:
+    if isinstance(applied.transform, _EVALUATED) or not applied.parts:
         if applied.outputs and not _passes_through(applied):
             yield applied
         return

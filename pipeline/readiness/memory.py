@@ -81,7 +81,7 @@ def slot_bytes(model: keras.Model, optim: OptimConfig) -> int:
 
 def checkpoint_bytes(model: keras.Model, config: PretrainConfig, slots: int) -> int:
     """Bytes of one checkpoint: weights, slots and averages."""
-    weights = FLOAT32 * sum(math.prod(weight.shape) for weight in model.weights)
+    weights: int = FLOAT32 * sum(math.prod(weight.shape) for weight in model.weights)
     average = 0 if config.ema_decay is None else FLOAT32 * _parameters(model)
     return weights + slots + average
 

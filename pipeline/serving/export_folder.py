@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import glob
 import os
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+import filelock
 import keras
 import tensorflow as tf
 from etils import epath
@@ -143,23 +143,22 @@ def _staging_folder(target: epath.Path) -> Iterator[Path]:
     # Not `tempfile`, whose folders are for the owner alone: this one is what stays.
     folder = parent / f".{target.name}-{uuid.uuid4().hex}{STAGING}"
     lock = Path(f"{folder}{LOCK}")
-    with _unwound_by_signals(), lock.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with _unwound_by_signals(), filelock.FileLock(lock):
         try:
             folder.mkdir()
             yield folder
         finally:
             _clean(folder, Path(target))
-            lock.unlink()
+            lock.unlink(missing_ok=True)
 
 
 def _remove_abandoned(target: Path) -> None:
     """Remove what exports to `target` that were killed have left."""
     for lock in target.parent.glob(f".{glob.escape(target.name)}-*{STAGING}{LOCK}"):
-        with contextlib.suppress(OSError), lock.open("r+") as held:  # BlockingIOError: it runs
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        running = (OSError, filelock.Timeout)
+        with contextlib.suppress(*running), filelock.FileLock(lock, blocking=False):
             _clean(Path(str(lock).removesuffix(LOCK)), target)
-            lock.unlink()
+            lock.unlink(missing_ok=True)
 
 
 def _clean(folder: Path, target: Path) -> None:

@@ -22,7 +22,8 @@ RESIZED_BYTES = 12
 """Three float32."""
 
 
-@tf.autograph.experimental.do_not_convert  # nothing to convert, and looking for it takes seconds
+# nothing to convert, and looking for it takes seconds
+@tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
 def decode_request(
     image_bytes: tf.Tensor, preprocess: EvalPreprocess
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -48,7 +49,7 @@ def decode_request(
     largest = tf.reduce_max(tf.concat([tf.where(allowed, needed, 1), [1]], axis=0))
     parallel = tf.clip_by_value(PARALLEL_BYTES // largest, 1, MOST_PARALLEL)
 
-    @tf.autograph.experimental.do_not_convert
+    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def decode(
         index: tf.Tensor, encoded: tf.Tensor, file_format: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
-from groundwork import command_line, storage
+from groundwork import command_line, locks, storage
 from groundwork.errors import UserError
 from groundwork.recipes import merge
 from pipeline.evaluation.reports.transfer_result import read_result
@@ -74,17 +72,9 @@ class MemberFolder:
         """Delete all of it."""
         shutil.rmtree(self.path, ignore_errors=True)
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[bool]:
-        """Hold the folder for this process; gives False where another process holds it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-                return
-            yield True
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the folder for this process; raises as `groundwork.locks.hold`."""
+        return locks.hold(str(self.path), f"member {self.member.name} is run by another process")
 
 
 def pretrain_config(config: StudyConfig, member: Member) -> PretrainConfig:

@@ -8,6 +8,7 @@ import yaml
 
 from groundwork import command_line, storage
 from groundwork.errors import UserError
+from groundwork.locks import FolderHeld
 from pipeline.data.dataset.prepare_source import KILLED, prepare_source
 from pipeline.data.dataset.source import open_source
 from pipeline.evaluation.reports.transfer_result import FILE_NAME
@@ -64,9 +65,7 @@ def run_study(config: StudyConfig) -> int:
 
 def _retrain(config: StudyConfig, name: str) -> None:
     folder = MemberFolder(config, next(one for one in config.members if one.name == name))
-    with folder.lock() as held:
-        if not held:
-            raise UserError(f"retrain: another process is running member {name}: wait for it")
+    with folder.lock():
         folder.remove()
 
 
@@ -98,17 +97,18 @@ def _run_member(
 ) -> bool:
     """Run what is missing of a member; False where it failed."""
     folder = MemberFolder(config, member)
-    with folder.lock() as held:
-        if not held:
-            print(f"member    {member.name} ({label}) is run by another process", flush=True)
-            return True
-        if not folder.is_trained:
-            print(f"\nmember    {member.name} ({label}), {member.family}", flush=True)
-            if not _train(folder, recipe):
-                return False
-        there = [dataset for dataset in config.downstream if dataset.name not in absent]
-        succeeded = [_evaluate(config, folder, dataset) for dataset in there]
-        return all(succeeded)
+    try:
+        with folder.lock():
+            if not folder.is_trained:
+                print(f"\nmember    {member.name} ({label}), {member.family}", flush=True)
+                if not _train(folder, recipe):
+                    return False
+            there = [dataset for dataset in config.downstream if dataset.name not in absent]
+            succeeded = [_evaluate(config, folder, dataset) for dataset in there]
+            return all(succeeded)
+    except FolderHeld:
+        print(f"member    {member.name} ({label}) is run by another process", flush=True)
+        return True
 
 
 def _train(folder: MemberFolder, recipe: PretrainConfig) -> bool:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import posixpath
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from groundwork import command_line, storage
+from groundwork import command_line, locks, storage
 from groundwork.errors import UserError
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.training.state.checkpoint_writer import remove_leftovers
@@ -120,32 +119,12 @@ class Workdir:
                 path.unlink()
         return removed
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the folder for this process, where it is local.
-
-        Raises:
-            UserError: another process holds it, or it cannot be written to.
-        """
-        if storage.is_remote(self.path):
-            yield
-            return
-        try:
-            Path(self.path).mkdir(parents=True, exist_ok=True)
-            file = (Path(self.path) / ".lock").open("w")
-        except OSError as error:
-            raise UserError(
-                f"workdir {self.path} cannot be written to ({error.strerror}): choose another "
-                "--workdir, or make this one writable"
-            ) from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UserError(
-                    f"another run is writing to {self.path}: wait for it, or choose another workdir"
-                ) from error
-            yield
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the folder for this process; raises as `groundwork.locks.hold`."""
+        return locks.hold(
+            self.path,
+            f"another run is writing to {self.path}: wait for it, or choose another workdir",
+        )
 
     def _load(self, path: str) -> str:
         text = _read(path)

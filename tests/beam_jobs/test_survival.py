@@ -69,8 +69,10 @@ def assert_no_orphans(job: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_job_goes_on(corpus, undisturbed, tmp_path, signum):
+def test_a_stopped_job_goes_on(corpus, undisturbed, tmp_path, signum, monkeypatch):
     folder = tmp_path / "d"
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     job = command(*arguments(corpus, folder))
     wait_for_shards(job, folder, 3)
     job.send_signal(signum)
@@ -82,6 +84,7 @@ def test_a_stopped_job_goes_on(corpus, undisturbed, tmp_path, signum):
         assert errors.strip().splitlines()[-1].endswith("the same command goes on where it was")
         assert "Traceback" not in errors
     assert_no_orphans(job)
+    assert not list((tmp_path / "tmp").iterdir())
     assert not (folder / "COMPLETED").exists()
     assert not (folder / "dataset_info.json").exists()
     done = {path: path.stat().st_mtime_ns for path in folder.glob("manifests/*.json")}

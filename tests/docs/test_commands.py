@@ -23,8 +23,8 @@ import vit_command
 from groundwork import command_line
 from groundwork.errors import UserError
 from groundwork.options import options_of
-from pipeline.benchmarking.benchmark_config import ServingBenchmarkConfig
 from pipeline.recipe.run_config import DEFAULT_RECIPE, PretrainConfig
+from pipeline.speed.benchmark_config import ServingBenchmarkConfig
 
 Capture = pytest.CaptureFixture[str]
 MODULES = {module: name for name, (module, _, _) in vit_command.COMMANDS.items()}

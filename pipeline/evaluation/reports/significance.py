@@ -74,14 +74,14 @@ def paired_difference(labels: Predictions, first: Predictions, second: Predictio
     seeds = min(len(first), len(second))
     gains = (second[:seeds] == labels).astype(int) - (first[:seeds] == labels)
     by_image, by_seed = gains.sum(axis=0), gains.mean(axis=1)
-    sampling = stats.norm.ppf((1 + LEVEL) / 2) * (by_image / seeds).std(ddof=1)
-    sampling /= math.sqrt(len(labels))
+    sampling = 0.0
+    if len(labels) > 1:
+        error = float((by_image / seeds).std(ddof=1)) / math.sqrt(len(labels))
+        sampling = float(stats.norm.ppf((1 + LEVEL) / 2)) * error
     spread = _t_half_width(float(by_seed.std(ddof=1)), seeds) if seeds > 1 else 0.0
     better, worse = int((by_image > 0).sum()), int((by_image < 0).sum())
     p_value = stats.binomtest(better, better + worse).pvalue if better + worse else 1.0
-    return Difference(
-        float(gains.mean()), math.hypot(float(sampling), spread), float(p_value), seeds
-    )
+    return Difference(float(gains.mean()), math.hypot(sampling, spread), float(p_value), seeds)
 
 
 def shown_p(p_value: float) -> str:

@@ -43,6 +43,7 @@ CAPTIONS = {
     "attention": "Test images with the model's attention rollout; an arrow tells a mistake",
     "errors": "Mistakes with the model's attention rollout",
 }
+UNBROKEN = "\N{NO-BREAK SPACE}"
 INTERVALS = "Lines are 95 % intervals over test images and seeds."
 BIG_CLASS_TABLE = 20
 
@@ -76,7 +77,7 @@ def transfer_page(
     return Page(
         kind="Transfer",
         subject=f"{result.model['folder']} on {task_name}",
-        headline=result.verdict,
+        headline=result.verdict.replace(" %", f"{UNBROKEN}%"),
         lead=_lead(result),
         sections=sections,
         summary=[_cards(result, found), *(Text(note, tone="bad") for note in result.notes)],
@@ -110,7 +111,7 @@ def _accuracy_card(protocol: ProtocolResult, test_examples: int) -> Card:
     low, high = interval(protocol.last, test_examples)
     return Card(
         protocol.named_setting(),
-        f"{percent(protocol.last)} %",
+        f"{100 * protocol.last.mean:.1f}{UNBROKEN}%",
         f"95 % interval {100 * low:.1f} to {100 * high:.1f}",
     )
 

@@ -60,6 +60,18 @@ class ModelConfig:
     """ViT: register tokens beside the patches; null: none."""
     qk_norm: bool | None = None
     """ViT: layer norm over each head's query and key; null: false."""
+    rope: Literal["normalized", "grid"] | None = None
+    """ViT: rotary position embedding of query and key, beside `position_embedding`, with normalized
+    coordinates (DINOv3) or numbers on a grid (EVA-02); null: none."""
+    activation: Literal["gelu_tanh", "gelu", "quick_gelu", "silu"] | None = None
+    """ViT: activation of the MLP; null: gelu_tanh, the official code's."""
+    gated_mlp: bool | None = None
+    """ViT: MLP whose hidden layer is the product of two, one of them activated: SwiGLU with silu;
+    null: false."""
+    norm: Literal["layer_norm", "rms_norm"] | None = None
+    """ViT: kind of all norms over tokens; null: layer_norm."""
+    qkv_bias: bool | None = None
+    """ViT: whether query, key and value have a bias; null: true."""
     layer_scale_init: float | None = None
     """ViT: initial value of LayerScale on both branches of a block; null: no LayerScale."""
     dropout_rate: float | None = None

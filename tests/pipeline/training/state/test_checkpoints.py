@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -149,3 +151,38 @@ def test_a_full_disk_ends_the_log_in_one_line_and_keeps_its_rows(tmp_path):
 def test_a_readers_checkpointer_writes_nothing(state, tmp_path):
     Checkpointer(state, str(tmp_path), keep=1, write=False).save()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc names what is flushed")
+def test_a_checkpoint_is_on_the_disk_before_older_ones_go(state, tmp_path, monkeypatch):
+    flushed = []
+
+    def fsync(descriptor):
+        flushed.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        assert steps_of(tmp_path)[0] == 0
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    checkpointer = Checkpointer(state, str(tmp_path), keep=1)
+    for step in (0, 2):
+        state.step.assign(step)
+        checkpointer.save()
+        checkpointer.wait()
+    names = ["ckpt-2.data-00000-of-00001", "ckpt-2.index", tmp_path.name]
+    assert flushed[3:] == names
+    assert steps_of(tmp_path) == [2]
+
+
+def test_a_damaged_checkpoint_does_not_outlive_the_good_ones_before_it(state, tmp_path):
+    def save(step):
+        state.step.assign(step)
+        checkpointer.save()
+        checkpointer.wait()
+
+    checkpointer = Checkpointer(state, str(tmp_path), keep=2)
+    save(8)
+    save(10)
+    (tmp_path / "ckpt-10.index").write_bytes(b"")
+    checkpointer = Checkpointer(state, str(tmp_path), keep=2)
+    assert checkpointer.restore() == 8
+    save(9)
+    assert steps_of(tmp_path) == [8, 9]

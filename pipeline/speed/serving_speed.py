@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from groundwork.errors import UserError
-from pipeline.benchmarking.benchmark_config import ServingBenchmarkConfig
-from pipeline.benchmarking.photo_like import photo_like
 from pipeline.serving.loading import NOT_AN_IMAGE, open_export
+from pipeline.speed.benchmark_config import ServingBenchmarkConfig
+from pipeline.speed.photo_like import photo_like
 
 GENERATED_IMAGES = 32
 WARM_UP_REQUESTS = 3

@@ -10,8 +10,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipeline.benchmarking.benchmark_config import TrainingBenchmarkConfig
-from pipeline.benchmarking.bottleneck import Bottleneck, Machine, find_bottleneck
 from pipeline.data.batches.distributed_batches import (
     check_divisible,
     check_split_size,
@@ -22,6 +20,8 @@ from pipeline.data.dataset.prepare_source import prepare_source
 from pipeline.data.dataset.source import open_source
 from pipeline.data.dataset.split import Split
 from pipeline.devices import strategy as strategies
+from pipeline.speed.benchmark_config import TrainingBenchmarkConfig
+from pipeline.speed.bottleneck import Bottleneck, Machine, find_bottleneck
 from pipeline.training.model.build_model import build_model
 from pipeline.training.state.train_state import TrainState
 from pipeline.training.step.train_step import TrainStep, make_train_step
@@ -73,7 +73,7 @@ def measure_training(config: TrainingBenchmarkConfig, what: str) -> TrainingRepo
     machine = _machine(config, strategy)
     input_speed = step_speed = both_speed = gflops = None
 
-    def real_batches() -> Iterator:
+    def real_batches() -> Iterator[Any]:
         assert split is not None  # without a dataset there is `step` alone
         mixes = config.data.mixes_images
         check_divisible(config, machine.replicas, mixes_images=mixes)
@@ -125,7 +125,7 @@ def _machine(config: TrainingBenchmarkConfig, strategy: tf.distribute.Strategy) 
 
 def _make_step(
     config: TrainingBenchmarkConfig, strategy: tf.distribute.Strategy, num_classes: int
-) -> tuple[Callable[[tuple], Any], float]:
+) -> tuple[Callable[[tuple[Any, ...]], Any], float]:
     """The run's own train step, and its GFLOPs for an image."""
     check_divisible(config, strategy.num_replicas_in_sync, mixes_images=config.data.mixes_images)
     with strategy.scope():
@@ -150,7 +150,7 @@ def _make_step(
 
 def _synthetic(
     config: TrainingBenchmarkConfig, strategy: tf.distribute.Strategy, num_classes: int
-) -> Iterator:
+) -> Iterator[Any]:
     """The same random batch again and again, kept on the devices."""
 
     def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -166,7 +166,7 @@ def _synthetic(
 
 
 def _measure(
-    config: TrainingBenchmarkConfig, batches: Iterator, run: Callable[[tuple], Any]
+    config: TrainingBenchmarkConfig, batches: Iterator[Any], run: Callable[[tuple[Any, ...]], Any]
 ) -> Speed:
     """Run batches for `config.seconds`, with one in flight while the next is dispatched."""
     started = time.perf_counter()

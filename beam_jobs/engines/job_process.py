@@ -12,7 +12,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from beam_jobs.logs import quiet_beam
+from beam_jobs.engines.logs import quiet_beam
 from groundwork.errors import UserError
 
 JOB_FAILED = 1

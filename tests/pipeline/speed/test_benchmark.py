@@ -10,9 +10,9 @@ from exported_models import export_tiny_vit
 from groundwork import command_line
 from groundwork.errors import UserError
 from pipeline.benchmark import main
-from pipeline.benchmarking.bottleneck import Machine, find_bottleneck
 from pipeline.data.data_config import DataConfig
 from pipeline.recipe.run_config import PretrainConfig
+from pipeline.speed.bottleneck import Machine, find_bottleneck
 
 
 @pytest.fixture
