@@ -31,8 +31,8 @@ MODULES = {module: name for name, (module, _, _) in vit_command.COMMANDS.items()
 HAS_DEFAULT_RECIPE = ("pretrain", "preflight", "benchmark")
 DEPLOYMENTS = sorted((ROOT / "deploy").rglob("*.*"))
 BENCHMARKS = ROOT / "benchmarks"
-OF_OTHERS = {"gpus-per-task", "enable_batching"}
-"""Options of Slurm and TensorFlow Serving that pages speak of."""
+OF_OTHERS = {"gpus-per-task", "enable_batching", "temp_location"}
+"""Options of Slurm, TensorFlow Serving and Beam that pages speak of."""
 
 
 def vit_commands(text: str) -> list[list[str]]:
