@@ -6,6 +6,7 @@ worker. On a cluster nothing is written: its own pages show the counters.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -37,8 +38,9 @@ def add(**counts: int) -> None:
         _last_written = now
         path = Path(folder) / f"counts-{os.getpid()}"
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(_counts))
-        temporary.rename(path)
+        with contextlib.suppress(FileNotFoundError):  # the job has ended: nobody looks any more
+            temporary.write_text(json.dumps(_counts))
+            temporary.rename(path)
 
 
 def reset() -> None:

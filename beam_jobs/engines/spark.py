@@ -22,6 +22,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineS
 from apache_beam.transforms import core
 from apache_beam.utils.windowed_value import WindowedValue
 
+from beam_jobs.engines import progress
 from beam_jobs.engines.engine_options import EngineOptions
 from groundwork.errors import UserError
 
@@ -81,6 +82,9 @@ def pipeline(
     if is_local(arguments):
         settings |= {"spark.ui.enabled": "false", "spark.driver.host": "127.0.0.1"}
         settings["spark.python.daemon.module"] = "beam_jobs.engines.spark_daemon"
+        # Java goes on from one job of this process to the next, with the first one's variables
+        variable = progress.FOLDER_VARIABLE
+        settings[f"spark.executorEnv.{variable}"] = os.environ.get(variable, "")
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     for setting in given.spark_conf:
         name, equals, value = setting.partition("=")
