@@ -15,7 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from dataset_folders import encode, write_dataset_folder
 
-ROUNDS = int(os.environ.get("FAULTS_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("FAULTS_ROUNDS", "1"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from finished_runs import checkpoint_values
-from whole_runs import PROG, finish, start
+from whole_runs import finish, start
 
 from groundwork import command_line
 from groundwork.errors import UserError
@@ -65,7 +65,7 @@ def test_a_damaged_file_never_goes_unnoticed_or_untold(begun, dataset, tmp_path,
         path = generator.choice([f for f in files if "tfevents" not in f.name])
         way = damage(path, generator)
         arguments = [*given, f"--workdir={folder / 'run'}", f"--data.source={folder / 'noise'}"]
-        config = command_line.parse(PretrainConfig, ["--config={}", *arguments], prog=PROG)
+        config = command_line.parse(PretrainConfig, ["--config={}", *arguments], prog="pretrain")
         told = f"seed {seed}, trial {trial}: {path.relative_to(folder)} {way}"
         try:
             assert run(config) == 0, told

@@ -17,7 +17,7 @@ def test_a_disk_that_fills_up(options, small_disk, tmp_path, seed):
     process = start(given, output)
     moments = ["config.yaml", "checkpoints/ckpt-4.index", "checkpoints/ckpt-8.index"]
     moment = generator.choice(moments)
-    while process.is_alive() and not (workdir / moment).exists():
+    while process.poll() is None and not (workdir / moment).exists():
         time.sleep(0.002)
     with contextlib.suppress(OSError), (small_disk / "other").open("wb", 0) as file:
         while True:

@@ -20,7 +20,7 @@ STAGES = ("config.yaml", "checkpoints/ckpt-2.index", "checkpoints/ckpt-8.index",
 
 def wait_for(stage: str, workdir: Path, process) -> None:
     deadline = time.monotonic() + 200
-    while process.is_alive() and time.monotonic() < deadline:
+    while process.poll() is None and time.monotonic() < deadline:
         begun = list(workdir.glob(".export-*")) if stage == "export.begun" else []
         if begun or (workdir / stage).exists():
             return
@@ -70,7 +70,7 @@ def test_signals_in_any_stage(options, whole, tmp_path, seed):
     wait_for(stage, workdir, process)
     time.sleep(generator.random() * 0.05)
     sent = generator.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-    if process.is_alive():
+    if process.poll() is None:
         os.kill(process.pid, sent)
     status = finish(process, 100)
     # 0: it came after the last moment in which it could change anything.

@@ -22,7 +22,7 @@ from pipeline.data.dataset.source import open_source
 from pipeline.data.images.exif import orientation
 
 tried = settings(
-    max_examples=25 * int(os.environ.get("FAULTS_ROUNDS", "2")),
+    max_examples=25 * int(os.environ.get("FAULTS_ROUNDS", "1")),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

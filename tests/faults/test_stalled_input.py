@@ -45,7 +45,7 @@ def test_a_run_whose_input_hangs_can_be_stopped(options, service, tmp_path, step
     given += [f"--steps_per_loop={steps_per_loop}", "--export=false"]
     process = start(given, output)
     while not (workdir / "checkpoints/ckpt-4.index").exists():
-        assert process.is_alive(), output.read_text()
+        assert process.poll() is None, output.read_text()
         time.sleep(0.01)
     os.kill(worker.pid, signal.SIGSTOP)
     time.sleep(3)  # what was made before is used up
