@@ -23,9 +23,16 @@ def run(path: Path, folder: str, *, timeout: int = 600) -> nbformat.NotebookNode
         nbclient.exceptions.CellExecutionError: a cell failed.
     """
     notebook = nbformat.read(path, as_version=4)
-    os.environ["PYTHONPATH"] = str(path.resolve().parents[2])  # the kernel's folder is another
     resources = {"metadata": {"path": folder}}
-    NotebookClient(notebook, timeout=timeout, resources=resources, kernel_name="python3").execute()
+    client = NotebookClient(notebook, timeout=timeout, resources=resources, kernel_name="python3")
+    before = dict(os.environ)
+    os.environ["PYTHONPATH"] = str(path.resolve().parents[2])  # the kernel's folder is another
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    try:
+        client.execute()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":

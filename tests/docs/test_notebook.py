@@ -19,10 +19,10 @@ from run_notebook import run
 NOTEBOOK = ROOT / "docs" / "notebooks" / "first_model.ipynb"
 
 
-def kinds(notebook: nbformat.NotebookNode) -> list[list[str]]:
-    """Of each cell of code, the kinds of its outputs."""
+def kinds(notebook: nbformat.NotebookNode) -> list[list[list[str]]]:
+    """Of each cell of code, the kinds of each of its outputs."""
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    return [[next(iter(out.get("data", ["text"]))) for out in cell.outputs] for cell in cells]
+    return [[sorted(out.get("data", ["text"])) for out in cell.outputs] for cell in cells]
 
 
 def accuracy(notebook: nbformat.NotebookNode) -> float:
