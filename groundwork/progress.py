@@ -32,6 +32,7 @@ class Progress:
             smoothing=0,  # the mean speed: a step that compiles or evaluates is no guide
             mininterval=TERMINAL_SECONDS,
             dynamic_ncols=self._terminal,
+            ascii=False,  # blocks also where they go to a file
             # off a terminal tqdm does the arithmetic alone, and the lines are ours
             file=self._stream if self._terminal else io.StringIO(),
         )
