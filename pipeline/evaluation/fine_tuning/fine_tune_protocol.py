@@ -32,7 +32,7 @@ from pipeline.evaluation.tasks.task import Task, check_labels
 from pipeline.named_models.evaluated_model import EvaluatedModel
 
 FIRST_IMAGES = 16
-FORMAT = 2
+FORMAT = 3
 """Changes when the meaning of a stored run does."""
 
 
