@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.pictures < 0:
         raise UserError(f"--pictures {options.pictures} is negative")
     dataset = dataset_reader.open_dataset(options.input, check=options.check)
+    if not options.check:
+        storage.make_output_folder(options.output)
     total = sum(map(sum, dataset.lengths.values()))
     print(f"describe_dataset: {total:,} images in {options.input}, {options.describe()}")
     statistics = engine.collect(

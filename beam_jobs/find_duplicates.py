@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     folders = [options.input, *options.against]
     datasets = [dataset_reader.open_dataset(folder, check=options.check) for folder in folders]
+    if not options.check:
+        storage.make_output_folder(options.output)
     total = sum(sum(map(sum, dataset.lengths.values())) for dataset in datasets)
     print(f"find_duplicates: {total:,} images of {', '.join(folders)}, {options.describe()}")
 

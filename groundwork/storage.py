@@ -340,6 +340,25 @@ def copy_folder_to_local(folder: str, target: str) -> None:
     )
 
 
+def make_output_folder(folder: str) -> None:
+    """Make the folder of `--output`, before a job that would have nowhere to leave its result.
+
+    Nothing is made at a URL.
+
+    Raises:
+        UserError: it cannot be made, or not be written to.
+    """
+    if is_remote(folder):
+        return
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or one_line(error)
+        raise UserError(f"cannot write {folder} ({reason}): name another --output") from error
+
+
 def write_text(path: str, text: str) -> None:
     """Write the whole file `path`, UTF-8."""
     with create(path) as file:

@@ -214,6 +214,7 @@ def _dask_pipeline(
         from dask.distributed import LocalCluster
     except ImportError as error:
         raise UserError("--runner dask needs pip install 'vit-keras-pipeline[dask]'") from error
+    quiet_beam()  # again: Dask sets its own levels where it is imported
     if not any(argument.startswith("--dask_") for argument in arguments):
         cluster = LocalCluster(
             n_workers=options.num_workers, threads_per_worker=1, dashboard_address=None

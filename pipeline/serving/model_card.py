@@ -6,6 +6,7 @@ log (`metrics.jsonl`).
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ def model_card(facts: RunFacts, description: Description) -> str:
         "Data": _data(facts, description),
         "Compute": _compute(facts),
         "Limits": _limits(facts),
-        "Made by": _made_by(facts),
+        "History": history(facts.starts, facts.step),
         "Recipe": _recipe(facts),
     }
     height, width = description.image_size
@@ -192,17 +193,53 @@ def _limits(facts: RunFacts) -> str:
     return "\n".join(lines)
 
 
-def _made_by(facts: RunFacts) -> str:
-    if not facts.starts:
+def history(starts: Sequence[Mapping[str, Any]], step: int) -> str:
+    """The starts that `step` comes from as Markdown: steps, options that changed, code.
+
+    Args:
+        starts: entries of `run.json`, the latest last.
+        step: of the checkpoint that was exported.
+    """
+    if not starts:
         return "Not recorded."
     lines = []
-    for start in facts.starts:
-        code = start["code"]
-        commit = f"commit `{code['commit']}`" if code["commit"] else "no git checkout"
+    before: dict[str, Any] = {}
+    starts = [start for start in starts if start["start_step"] <= step]
+    ends = [start["start_step"] for start in starts[1:]]
+    for start, end in zip(starts, [*ends, step], strict=True):
+        made_by = start["code"]
+        commit = f"commit `{made_by['commit']}`" if made_by["commit"] else "no git checkout"
+        # a start of an earlier version recorded neither
+        options = _flat(start.get("options", {}))
+        aim = f" of {start['total_steps']:,}" if "total_steps" in start else ""
         lines.append(
-            f"- from step {start['start_step']}: vit-keras-pipeline "
-            f"{code['version'] or '(not installed)'}, {commit}"
-            f"{' with local changes' * code['modified']}, TensorFlow {start['tensorflow']}, Keras "
-            f"{start['keras']}"
+            f"- steps {start['start_step']:,} to {end:,}{aim}: vit-keras-pipeline "
+            f"{made_by['version'] or '(not installed)'}, {commit}"
+            f"{' with local changes' * made_by['modified']}, TensorFlow {start['tensorflow']}, "
+            f"Keras {start['keras']}"
         )
+        if before:
+            lines += _changed(before, options)
+        before = options or before
     return "\n".join(lines)
+
+
+def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Options by the names that they have on the command line."""
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """A line for each option that a start had otherwise than the one before it."""
+    return [
+        f"  - {code(f'--{name}')} {code(json.dumps(after.get(name), ensure_ascii=False))}, before "
+        f"{code(json.dumps(before.get(name), ensure_ascii=False))}"
+        for name in sorted(before.keys() | after.keys())
+        if after and before.get(name) != after.get(name)
+    ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from pipeline.data.images.image_decoding import decode_format
+from pipeline.data.images.image_header import read_format, read_size
 from pipeline.data.images.preprocess import EvalPreprocess
-from pipeline.serving.image_decoding import decode_any
-from pipeline.serving.image_size import read_format, read_size
 
 MAX_PIXELS = 1 << 26
 """Largest image that is decoded, as its header has it: 67 megapixels."""
@@ -53,7 +53,7 @@ def decode_request(
     def decode(
         index: tf.Tensor, encoded: tf.Tensor, file_format: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        return index, preprocess.from_pixels(decode_any(encoded, file_format))
+        return index, preprocess.from_pixels(decode_format(encoded, file_format))
 
     # tf.data, for it alone can leave out what raises an error.
     places = tf.boolean_mask(tf.range(count), allowed)

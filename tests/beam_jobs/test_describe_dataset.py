@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from beam_corpus import build, encoded, examples, make_folder, picture, pixels
 
-from beam_jobs import describe_dataset
+from beam_jobs import describe_dataset, find_duplicates
 from beam_jobs.inspection import dataset_page
 from beam_jobs.inspection.dataset_report import DatasetReport, Range
+from groundwork.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,14 @@ def test_the_page_shows_pictures_and_escapes_names(described):
     assert page.count("<img") == 7
     assert "<b>" not in page
     assert "&lt;b&gt;" in page
+
+
+@pytest.mark.parametrize("job", [describe_dataset, find_duplicates])
+def test_an_output_that_cannot_be_written_is_told_before_the_job(described, tmp_path, job):
+    (tmp_path / "file").write_text("")
+    output = str(tmp_path / "file" / "report")
+    with pytest.raises(UserError, match=r"cannot write .*/file/report \(Not a directory\): name"):
+        job.main(["--input", str(described / "d"), "--output", output, "--runner", "in_process"])
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ def test_dask_writes_the_same_bytes(corpus, reference, tmp_path):
     job = command("beam_jobs.build_dataset", *arguments, "--runner", "dask", "--workers", "2")
     _, errors = job.communicate(timeout=180)
     assert job.returncode == 0, errors
+    assert "distributed" not in errors  # its messages, a line for each worker and more
     assert contents(tmp_path / "d") == reference
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 from pipeline.data.images.exif import orientation, turn_upright
-from pipeline.data.images.preprocess import decode_rgb
+from pipeline.data.images.image_decoding import decode_rgb
+from pipeline.data.images.image_header import JPEG, starts_as
 
-JPEG_MAGIC = b"\xff\xd8\xff"
 ASPECT_RATIOS = (3 / 4, 4 / 3)
 
 
@@ -21,7 +21,7 @@ def inception_crop(
     orientation, as in evaluation.
 
     Args:
-        encoded: string scalar, an image of any format that `tf.io.decode_image` knows.
+        encoded: string scalar, an image of any format that `decode_rgb` knows.
         size: height and width of the result.
         min_area: smallest share of the image's area, in (0, 1].
         seed: two integers.
@@ -41,7 +41,7 @@ def inception_crop(
         top, left, height, width = tf.unstack(_sample_window(tf.shape(image), min_area, seed))
         return image[top : top + height, left : left + width]
 
-    crop = tf.cond(is_jpeg(encoded), from_jpeg, from_other)
+    crop = tf.cond(starts_as(encoded, JPEG), from_jpeg, from_other)
     crop.set_shape([None, None, 3])
     return _resize(crop, size)
 
@@ -54,11 +54,6 @@ def whole_image(encoded: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 def random_flip(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Mirror left to right with probability one half."""
     return tf.image.stateless_random_flip_left_right(image, seed)
-
-
-def is_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    """Whether the bytes start as a JPEG's do, whatever the file was called."""
-    return tf.equal(tf.strings.substr(encoded, 0, len(JPEG_MAGIC)), JPEG_MAGIC)
 
 
 def _sample_window(shape: tf.Tensor, min_area: float, seed: tf.Tensor) -> tf.Tensor:

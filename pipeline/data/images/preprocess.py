@@ -10,10 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipeline.data.images.exif import orientation, turn_upright
-
-JPEG_MAGIC = b"\xff\xd8\xff"
-PNG_MAGIC = b"\x89PNG"
+from pipeline.data.images.image_decoding import decode_rgb
 
 
 @dataclass(frozen=True)
@@ -80,39 +77,3 @@ class EvalPreprocess:
 def to_model_range(image: tf.Tensor) -> tf.Tensor:
     """Pixels in [0, 255] to float32 in [-1, 1]."""
     return tf.cast(image, tf.float32) / 127.5 - 1.0
-
-
-def decode_rgb(encoded: tf.Tensor) -> tf.Tensor:
-    """Decode JPEG, PNG, GIF (first frame), BMP or WebP to uint8 [h, w, 3].
-
-    A JPEG is turned upright by its EXIF orientation, and transparent PNG pixels are laid on white,
-    as `beam_jobs` does when it writes a dataset.
-
-    Raises:
-        tf.errors.InvalidArgumentError: the bytes are none of these formats, or are damaged.
-    """
-
-    def jpeg() -> tf.Tensor:
-        return turn_upright(tf.io.decode_jpeg(encoded, channels=3), orientation(encoded))
-
-    def png() -> tf.Tensor:
-        return _on_white(tf.io.decode_png(encoded, channels=4))
-
-    def other() -> tf.Tensor:
-        return tf.io.decode_image(encoded, channels=3, expand_animations=False)
-
-    image = tf.case(
-        [(_starts(encoded, JPEG_MAGIC), jpeg), (_starts(encoded, PNG_MAGIC), png)], other
-    )
-    image.set_shape([None, None, 3])
-    return image
-
-
-def _starts(encoded: tf.Tensor, magic: bytes) -> tf.Tensor:
-    return tf.equal(tf.strings.substr(encoded, 0, len(magic)), magic)
-
-
-def _on_white(rgba: tf.Tensor) -> tf.Tensor:
-    alpha = tf.cast(rgba[..., 3:], tf.float32) / 255.0
-    rgb = tf.cast(rgba[..., :3], tf.float32)
-    return tf.cast(tf.round(rgb * alpha + 255.0 * (1.0 - alpha)), tf.uint8)

@@ -15,7 +15,7 @@ from pipeline.evaluation.features.extractors import Extractor
 from pipeline.evaluation.features.feature_set import FeatureSet
 from pipeline.evaluation.tasks.task import check_labels
 
-FORMAT = "1"
+FORMAT = "2"
 """Changes when the meaning of a stored file does."""
 
 

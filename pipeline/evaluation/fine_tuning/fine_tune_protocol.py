@@ -20,7 +20,8 @@ from groundwork import storage
 from groundwork.errors import TrainingDiverged
 from pipeline.data.batches.eval_batches import eval_batches
 from pipeline.data.dataset.split import Split
-from pipeline.data.images.preprocess import EvalPreprocess, decode_rgb
+from pipeline.data.images.image_decoding import decode_rgb
+from pipeline.data.images.preprocess import EvalPreprocess
 from pipeline.evaluation.fine_tuning.fine_tune_config import FineTuneConfig
 from pipeline.evaluation.fine_tuning.fine_tune_recipe import Recipe, make_recipe
 from pipeline.evaluation.fine_tuning.fine_tuner import FineTuner
@@ -31,7 +32,7 @@ from pipeline.evaluation.tasks.task import Task, check_labels
 from pipeline.named_models.evaluated_model import EvaluatedModel
 
 FIRST_IMAGES = 16
-FORMAT = 2
+FORMAT = 3
 """Changes when the meaning of a stored run does."""
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from groundwork.pages import Gallery, Picture, Score, Tile
 from pipeline.data.dataset.split import Split, read_records
-from pipeline.data.images.preprocess import decode_rgb
+from pipeline.data.images.image_decoding import decode_rgb
 from pipeline.evaluation.protocols.protocol import Outcome
 from pipeline.evaluation.reports.analysis import most_instructive_errors
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.serving.model_card import code, escaped
+from pipeline.serving.model_card import code, escaped, history
 
 ACTIVE = re.compile(r"[<>*_`\\[\]!|~#$&]")
 
@@ -46,3 +46,33 @@ def test_inline_code_cannot_be_ended(text):
     inside = shown[len(fence) : -len(fence)]
     assert shown.endswith(fence) and fence not in re.findall("`+", inside)
     assert "\n" not in shown
+
+
+def start(first_step: int, total_steps: int, **options) -> dict:
+    return {
+        "start_step": first_step,
+        "total_steps": total_steps,
+        "options": {"workdir": "runs/a", "steps": total_steps, "optim": options},
+        "code": {"version": "1.2", "commit": None, "modified": False},
+        "tensorflow": "2.20",
+        "keras": "3.1",
+    }
+
+
+def test_the_history_tells_each_start_and_what_it_changed():
+    starts = [start(0, 600, peak_lr=0.001), start(400, 1200, peak_lr=5e-4), start(900, 1200)]
+    starts[2]["options"] = starts[1]["options"]
+    lines = history(starts, 700).splitlines()
+    assert lines == [
+        "- steps 0 to 400 of 600: vit-keras-pipeline 1.2, no git checkout, TensorFlow 2.20, Keras "
+        "3.1",
+        "- steps 400 to 700 of 1,200: vit-keras-pipeline 1.2, no git checkout, TensorFlow 2.20, "
+        "Keras 3.1",
+        "  - `--optim.peak_lr` `0.0005`, before `0.001`",
+        "  - `--steps` `1200`, before `600`",
+    ]
+    whole = history(starts, 1200).splitlines()
+    assert whole[1].startswith("- steps 400 to 900") and whole[-1].startswith(
+        "- steps 900 to 1,200"
+    )
+    assert history([], 1200) == "Not recorded."

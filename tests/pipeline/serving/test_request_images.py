@@ -1,4 +1,4 @@
-"""Images of strangers: formats against Pillow, limits before decoding, bad ones by themselves."""
+"""Images of strangers: limits before decoding, bad ones by themselves."""
 
 import io
 import struct
@@ -9,86 +9,13 @@ import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
-from dataset_folders import encode
+from image_files import FILES
 
+from pipeline.data.images.augment import whole_image
+from pipeline.data.images.image_decoding import decode_rgb
+from pipeline.data.images.image_header import UNKNOWN, read_format, read_size
 from pipeline.data.images.preprocess import EvalPreprocess
-from pipeline.serving.image_decoding import decode_any
-from pipeline.serving.image_size import UNKNOWN, read_format, read_size
 from pipeline.serving.request_images import MAX_PIXELS, decode_request
-
-RNG = np.random.default_rng(0)
-RGB = RNG.integers(0, 256, (21, 30, 3), np.uint8)
-HOLES = np.dstack([RGB, RNG.integers(0, 2, (21, 30), np.uint8) * 255])
-SHADES = np.dstack([RGB, RNG.integers(0, 256, (21, 30), np.uint8)])
-OTHER = PIL.Image.fromarray(255 - RGB)
-ANIMATED = {"save_all": True, "append_images": [OTHER, OTHER]}
-
-
-def written(pixels: np.ndarray, file_format: str, mode: str | None = None, **options) -> bytes:
-    image = PIL.Image.fromarray(pixels)
-    buffer = io.BytesIO()
-    (image.convert(mode) if mode else image).save(buffer, file_format, **options)
-    return buffer.getvalue()
-
-
-def small_frame(file_format: str, **options) -> bytes:
-    """An animation whose first frame fills a part of the canvas alone."""
-    canvas = np.zeros((21, 30, 4), np.uint8)
-    canvas[4:10, 6:20] = HOLES[4:10, 6:20]
-    return written(canvas, file_format, save_all=True, append_images=[OTHER], **options)
-
-
-def gif_part_of_canvas() -> bytes:
-    """A still GIF of 4×3 in a canvas of 9×8."""
-    data = bytearray(written(RGB[:3, :4], "GIF"))
-    place = data.index(b"\x2c", 13 + 3 * 2 ** (data[10] % 8 + 1))
-    data[6:10] = struct.pack("<HH", 9, 8)
-    data[place + 1 : place + 5] = struct.pack("<HH", 2, 1)
-    return bytes(data)
-
-
-FILES = {
-    **{
-        f"PNG {mode}": written(SHADES, "PNG", mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA")
-    },
-    "PNG with a transparent gray": written(RGB[..., 0], "PNG", transparency=int(RGB[0, 0, 0])),
-    "PNG with a palette and transparency": written(RGB, "PNG", "P", transparency=3),
-    **{f"BMP {mode}": written(SHADES, "BMP", mode) for mode in ("1", "L", "P", "RGB", "RGBA")},
-    "JPEG": encode(RGB, "JPEG"),
-    "JPEG, progressive": encode(RGB, "JPEG", progressive=True),
-    "JPEG, gray": encode(RGB[..., 0], "JPEG"),
-    "GIF": written(RGB, "GIF"),
-    "GIF, interlaced": written(RGB, "GIF", interlace=True),
-    "GIF, transparent": written(HOLES, "GIF"),
-    "GIF, animated": written(HOLES, "GIF", **ANIMATED),
-    "GIF, with a long comment": written(RGB, "GIF", comment=b"x" * 5000),
-    "WebP": written(RGB, "WEBP"),
-    "WebP, lossless": written(RGB, "WEBP", lossless=True),
-    "WebP, transparent": written(SHADES, "WEBP"),
-    "WebP, transparent and lossless": written(SHADES, "WEBP", lossless=True),
-    "WebP, animated": written(SHADES, "WEBP", lossless=True, **ANIMATED),
-    "WebP, animated and lossy": written(RGB, "WEBP", **ANIMATED),
-    "WebP, a part of its canvas": small_frame("WEBP", lossless=True),
-    "WebP, with a color profile": written(RGB, "WEBP", icc_profile=b"p" * 333),
-}
-
-
-def on_white(data: bytes) -> np.ndarray:
-    with PIL.Image.open(io.BytesIO(data)) as image:
-        rgba = image.convert("RGBA")
-    white = PIL.Image.new("RGBA", rgba.size, "white")
-    white.alpha_composite(rgba)
-    return np.asarray(white.convert("RGB"), np.int32)
-
-
-@pytest.fixture(scope="module")
-def decode():
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
-    def size_and_pixels(encoded):
-        file_format = read_format(encoded)
-        return read_size(encoded, file_format), decode_any(encoded, file_format)
-
-    return size_and_pixels
 
 
 @pytest.fixture(scope="module")
@@ -99,50 +26,6 @@ def request_images():
         input_signature=[tf.TensorSpec([None], tf.string)],
     )
     return lambda files: [value.numpy() for value in function(tf.constant(files, tf.string))]
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_decodes_as_pillow_on_white(decode, name):
-    expected = on_white(FILES[name])
-    size, pixels = decode(FILES[name])
-    assert tuple(size.numpy()) == expected.shape[:2]
-    difference = np.abs(pixels.numpy().astype(int) - expected)
-    # TensorFlow's default decoding of JPEGs is the fast one.
-    assert difference.max() <= (6 if "JPEG" in name else 1)
-
-
-def test_a_gif_frame_lies_in_its_canvas_on_white(decode):
-    size, pixels = decode(gif_part_of_canvas())
-    assert tuple(size.numpy()) == (8, 9)
-    expected = np.full((8, 9, 3), 255)
-    expected[1:4, 2:6] = on_white(written(RGB[:3, :4], "GIF"))
-    assert np.array_equal(pixels.numpy(), expected)
-
-
-def bmp4() -> bytes:
-    """4 bits a pixel, rows from top to bottom: black, red, green / white, red, black."""
-    rows = bytes([0x01, 0x20, 0, 0]) + bytes([0x31, 0x00, 0, 0])
-    palette = bytes([0, 0, 0, 0, 0, 0, 255, 0, 0, 255, 0, 0, 255, 255, 255, 0])
-    info = struct.pack("<IiiHHIIiiII", 40, 3, -2, 1, 4, 0, len(rows), 0, 0, 4, 0)
-    offset = 14 + len(info) + len(palette)
-    head = struct.pack("<2sIHHI", b"BM", offset + len(rows), 0, 0, offset)
-    return head + info + palette + rows
-
-
-def test_a_bmp_of_four_bits_from_top_to_bottom(decode):
-    size, pixels = decode(bmp4())
-    assert tuple(size.numpy()) == (2, 3)
-    black, red, green, white = (0, 0, 0), (255, 0, 0), (0, 255, 0), (255, 255, 255)
-    assert np.array_equal(pixels.numpy(), [[black, red, green], [white, red, black]])
-
-
-def test_jpeg_size_behind_long_segments_and_garbage(decode):
-    data = FILES["JPEG"]
-    comment = b"\xff\xfe\xff\xff" + b"\xff\xc0" * 32_766 + b"y"
-    padded = data[:2] + comment * 3 + b"\xff\xff" + data[2:]
-    size, pixels = decode(padded)
-    assert tuple(size.numpy()) == (21, 30)
-    assert pixels.shape == (21, 30, 3)
 
 
 WHOLE_FIRST_FRAME = [name for name in FILES if "animated" in name or "part" in name]
@@ -169,12 +52,16 @@ def test_a_bad_image_fails_none_of_the_others(request_images):
     assert request_images([])[0].shape == (0, 16, 24, 3)
 
 
-def test_what_serving_sees_is_what_evaluation_sees(request_images):
+def test_serving_training_and_evaluation_see_the_same_pixels(request_images):
     preprocess = EvalPreprocess((16, 24), eval_resize=20)
-    names = ["PNG RGB", "PNG RGBA", "JPEG", "GIF", "WebP"]
-    images, _ = request_images([FILES[name] for name in names])
-    for image, name in zip(images, names, strict=True):
-        np.testing.assert_array_equal(image, preprocess(FILES[name]))
+    images, _ = request_images(list(FILES.values()))
+    in_training = tf.function(
+        lambda encoded: whole_image(encoded, (21, 30)),
+        input_signature=[tf.TensorSpec([], tf.string)],
+    )
+    for image, (name, data) in zip(images, FILES.items(), strict=True):
+        np.testing.assert_array_equal(image, preprocess(data), err_msg=name)
+        np.testing.assert_array_equal(in_training(data), decode_rgb(data), err_msg=name)
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -214,7 +101,7 @@ def resized_header(name: str, width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     "name", ["JPEG", "GIF", "BMP RGB", "WebP", "WebP, lossless", "WebP, transparent"]
 )
-def test_every_header_is_read_before_decoding(decode, request_images, name):
+def test_every_header_is_read_before_decoding(request_images, name):
     width, height = 16_383, MAX_PIXELS // 16_383 + 1
     data = resized_header(name, width, height)
     file_format = read_format(tf.constant(data))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from exported_models import export_tiny_vit
-from test_request_images import FILES
+from image_files import FILES
 
 from pipeline.serving.loading import open_export
 

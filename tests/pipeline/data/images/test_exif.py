@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from pipeline.data.images.exif import orientation
-from pipeline.data.images.preprocess import decode_rgb
+from pipeline.data.images.image_decoding import decode_rgb
 
 RNG = np.random.default_rng(0)
 # Large smooth patches: JPEG keeps them, so that a wrong turn cannot be taken for compression.

@@ -1,6 +1,4 @@
-"""Decoding and evaluation preprocessing, against Pillow."""
-
-import io
+"""Evaluation preprocessing, against Pillow."""
 
 import numpy as np
 import PIL.Image
@@ -8,37 +6,11 @@ import pytest
 import tensorflow as tf
 from dataset_folders import encode
 
-from pipeline.data.images.preprocess import EvalPreprocess, decode_rgb
+from pipeline.data.images.image_decoding import decode_rgb
+from pipeline.data.images.preprocess import EvalPreprocess
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (33, 47, 3), np.uint8)
-
-
-@pytest.mark.parametrize("file_format", ["PNG", "BMP", "JPEG", "GIF", "WEBP"])
-def test_decodes_as_pillow(file_format):
-    data = encode(PIXELS, file_format)
-    expected = np.asarray(PIL.Image.open(io.BytesIO(data)).convert("RGB"), np.int32)
-    decoded = tf.function(decode_rgb)(tf.constant(data)).numpy()
-    assert decoded.dtype == np.uint8
-    # TensorFlow's default JPEG decoding is the fast, slightly less exact one.
-    assert np.abs(decoded - expected).max() <= (6 if file_format in ("JPEG", "WEBP") else 0)
-
-
-def test_first_frame_of_an_animation():
-    frames = [PIL.Image.fromarray(np.full((6, 4), value, np.uint8)) for value in (10, 200)]
-    buffer = io.BytesIO()
-    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
-    assert np.all(decode_rgb(buffer.getvalue()).numpy() == 10)
-
-
-def test_grey_and_transparent_become_rgb():
-    grey = encode(PIXELS[..., 0])
-    assert np.array_equal(decode_rgb(grey).numpy(), np.repeat(PIXELS[..., :1], 3, axis=2))
-    rgba = np.dstack([PIXELS, RNG.integers(0, 256, PIXELS.shape[:2], np.uint8)])
-    image = PIL.Image.fromarray(rgba)
-    white = PIL.Image.new("RGBA", image.size, "white")
-    expected = np.asarray(PIL.Image.alpha_composite(white, image).convert("RGB"), np.int32)
-    assert np.abs(decode_rgb(encode(rgba)).numpy() - expected).max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tfds_datasets import write_tfds
 
 from groundwork.errors import UserError
 from pipeline.data.dataset.split import read_records
-from pipeline.data.images.preprocess import decode_rgb
+from pipeline.data.images.image_decoding import decode_rgb
 from pipeline.evaluation.reports.transfer_result import read_result
 from pipeline.evaluation.tasks.task_config import TransferData
 from pipeline.evaluation.tasks.vtab import labels

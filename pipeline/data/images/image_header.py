@@ -17,9 +17,15 @@ HEAD_BYTES = 32
 START_OF_FRAME = [code for code in range(0xC0, 0xD0) if code not in (0xC4, 0xC8, 0xCC)]
 
 
+def starts_as(encoded: tf.Tensor, file_format: int) -> tf.Tensor:
+    """Whether `encoded`, string [], begins as files of one format do: bool []."""
+    magic = MAGIC[file_format]
+    return tf.equal(tf.strings.substr(encoded, 0, len(magic)), magic)
+
+
 def read_format(encoded: tf.Tensor) -> tf.Tensor:
     """Which of the formats `encoded`, string [], begins as: int32 []."""
-    starts = [tf.equal(tf.strings.substr(encoded, 0, len(magic)), magic) for magic in MAGIC]
+    starts = [starts_as(encoded, file_format) for file_format in range(len(MAGIC))]
     return tf.argmax(tf.stack([*starts, True]), output_type=tf.int32)
 
 

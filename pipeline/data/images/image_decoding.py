@@ -1,9 +1,10 @@
-"""Encoded images of strangers to RGB: one frame, transparency on white, nothing decoded in vain.
+"""Encoded images to RGB: one frame, transparency on white, nothing decoded in vain.
 
-JPEG and PNG are decoded as `preprocess.decode_rgb` does. TensorFlow's decoders of the other formats
-know no transparency in GIF, no palette in BMP and no animation with three channels in WebP, and
-they decode every frame of an animation, so that a file of few bytes can fill the memory. So a GIF
-or WebP is cut down to its first frame before it is decoded, and a BMP is read here.
+Training, evaluation, `classify` and the exported SavedModel all decode with these functions, so
+that they see the same pixels. TensorFlow's decoders know no transparency in GIF, no palette in BMP,
+no animation with three channels in WebP and no gray of few bits in PNG, and they decode every frame
+of an animation, so that a file of few bytes can fill the memory. So a GIF or WebP is cut down to
+its first frame before it is decoded, and a BMP is read here.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 import tensorflow as tf
 
 from pipeline.data.images.exif import orientation, peek, turn_upright
-from pipeline.serving.image_size import little, signed
+from pipeline.data.images.image_header import JPEG, PNG, little, read_format, signed, starts_as
 
 MOST_BLOCKS = 64
 """Extensions of a GIF, or chunks of a WebP, that may stand before the first frame."""
 BYTES = tf.constant([bytes([value]) for value in range(256)])
+GRAY_OF_FEW_BITS = (b"\1\0", b"\2\0", b"\4\0")
+"""Depth and kind in the header of a PNG."""
 GIF_HEAD = 13
 GIF_DESCRIPTOR = 10
 EXTENSION, DESCRIPTOR, GRAPHIC_CONTROL = 0x21, 0x2C, 0xF9
@@ -26,7 +29,31 @@ BMP_MASKS = b"\0\0\xff\0\0\xff\0\0\xff\0\0\0"
 """Red, green and blue of the one arrangement of 32 bits that is in use."""
 
 
-def decode_any(encoded: tf.Tensor, file_format: tf.Tensor) -> tf.Tensor:
+def decode_rgb(encoded: tf.Tensor) -> tf.Tensor:
+    """Decode a JPEG, PNG, GIF, BMP or WebP, string [], to uint8 [h, w, 3]; see `decode_format`."""
+    # JPEG and PNG first: to ask for every format takes as long as decoding a small image.
+    image = tf.case(
+        [
+            (starts_as(encoded, JPEG), lambda: _jpeg(encoded)),
+            (starts_as(encoded, PNG), lambda: _png(encoded)),
+        ],
+        lambda: _rare(encoded),
+    )
+    image.set_shape([None, None, 3])
+    return image
+
+
+# Traced once, and not inlined into every dataset: each of its iterators would optimize it again.
+@tf.function(  # type: ignore[untyped-decorator]
+    input_signature=[tf.TensorSpec([], tf.string)],
+    autograph=False,
+    experimental_attributes={"_noinline": True},
+)
+def _rare(encoded: tf.Tensor) -> tf.Tensor:
+    return decode_format(encoded, read_format(encoded))
+
+
+def decode_format(encoded: tf.Tensor, file_format: tf.Tensor) -> tf.Tensor:
     """Decode an image to uint8 [h, w, 3].
 
     The first frame of an animation; transparent pixels on white; a JPEG upright by its EXIF
@@ -34,7 +61,7 @@ def decode_any(encoded: tf.Tensor, file_format: tf.Tensor) -> tf.Tensor:
 
     Args:
         encoded: string [].
-        file_format: of `image_size.read_format`.
+        file_format: of `image_header.read_format`.
 
     Raises:
         tf.errors.InvalidArgumentError: the bytes are none of the formats, or are damaged.
@@ -45,7 +72,7 @@ def decode_any(encoded: tf.Tensor, file_format: tf.Tensor) -> tf.Tensor:
             return tf.zeros([1, 1, 3], tf.uint8)
 
     readers = [
-        lambda: turn_upright(tf.io.decode_jpeg(encoded, channels=3), orientation(encoded)),
+        lambda: _jpeg(encoded),
         lambda: _png(encoded),
         lambda: _gif(encoded),
         lambda: _bmp(encoded),
@@ -82,17 +109,22 @@ def _cut(text: tf.Tensor, start: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
     return tf.strings.substr(text, start, tf.maximum(tf.cast(length, tf.int64), 0))
 
 
+def _jpeg(encoded: tf.Tensor) -> tf.Tensor:
+    return turn_upright(tf.io.decode_jpeg(encoded, channels=3), orientation(encoded))
+
+
 def _png(encoded: tf.Tensor) -> tf.Tensor:
     image = tf.io.decode_png(encoded, channels=4)
-    # Gray of 1, 2 or 4 bits gets from TensorFlow 1, 3 or 15 for an opaque pixel instead of 255.
-    depth, kind = tf.unstack(peek(encoded, 24, 2))
-    few_bits = tf.logical_and(kind == 0, depth < 8)
-    opaque = tf.cast(tf.bitwise.left_shift(1, tf.minimum(depth, 8)) - 1, tf.uint8)
+    depth_and_kind = tf.strings.substr(encoded, 24, 2)
 
+    # Gray of 1, 2 or 4 bits gets from TensorFlow 1, 3 or 15 for an opaque pixel instead of 255.
     def mended() -> tf.Tensor:
+        depth = tf.cast(tf.io.decode_raw(depth_and_kind, tf.uint8)[0], tf.int32)
+        opaque = tf.cast(tf.bitwise.left_shift(1, depth) - 1, tf.uint8)
         alpha = tf.where(image[..., 3:] == opaque, tf.constant(255, tf.uint8), image[..., 3:])
         return tf.concat([image[..., :3], alpha], axis=-1)
 
+    few_bits = tf.reduce_any(depth_and_kind == tf.constant(GRAY_OF_FEW_BITS))
     return on_white(tf.cond(few_bits, mended, lambda: image))
 
 
