@@ -110,19 +110,17 @@ def fetch(url: str, folder: str, shards: Sequence[str]) -> None:
 
 
 def _copy(url: str, folder: Path, missing: Mapping[str, int]) -> None:
-    total = sum(missing.values())
-    progress = Progress(f"copying {url}, MB", -(-total // 1_000_000))
+    progress = Progress(f"copying {url}, files", len(missing))
     lock = threading.Lock()
-    done = 0
+    done: list[int] = []
 
     def copy(name: str) -> None:
-        nonlocal done
         storage.copy_to_local(
             storage.join(url, name), str(folder / name), _sha256(url, folder, name)
         )
         with lock:
-            done += missing[name]
-            progress.update(-(-done // 1_000_000))
+            done.append(missing[name])
+            progress.update(len(done), f", {sum(done) / 1e6:,.1f} MB")
 
     with contextlib.closing(progress):
         storage.in_parallel(copy, list(missing), _AT_ONCE)
