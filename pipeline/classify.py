@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from groundwork import command_line
+from groundwork import command_line, storage
 from groundwork.errors import UserError
 from pipeline.process.tensorflow_startup import import_tensorflow
 from pipeline.serving.outputs import check_picture, writing_to
@@ -67,7 +67,7 @@ def _classify_one(export: Export, path: str, top: int) -> Answer:
     from pipeline.serving.loading import NOT_AN_IMAGE
 
     try:
-        encoded = Path(path).read_bytes()
+        encoded = storage.read(path)
     except OSError as error:
         return Answer(path, [], error.strerror or str(error))
     answer = export.saved_model.signatures["serve"](image_bytes=tf.constant([encoded]))
@@ -118,7 +118,7 @@ def _draw(export: Export, answers: Sequence[Answer], path: str) -> None:
     if not has_attention(model):
         raise UserError("--attention: this model is not a plain ViT, it has no attention to draw")
     # Read again; one that has changed since it was classified is left out.
-    read = [(answer, export.pixels(Path(answer.path).read_bytes())) for answer in answers]
+    read = [(answer, export.pixels(storage.read(answer.path))) for answer in answers]
     drawn = [(image, answer.classes[0][0]) for answer, image in read if image is not None]
     if not drawn:
         raise UserError("--attention: none of the images can be read any more")

@@ -294,6 +294,10 @@ def _remove_others(folder: str, manifests: list[Manifest]) -> None:
     for name in storage.names(folder):
         if _SHARD_NAME.fullmatch(name) and name not in own:
             storage.delete(storage.join(folder, name))
+    indexes = {m.shard.index_name for m in manifests}
+    for name in storage.names(storage.join(folder, shards.INDEX)):
+        if f"{shards.INDEX}/{name}" not in indexes:
+            storage.delete(storage.join(folder, f"{shards.INDEX}/{name}"))
 
 
 def _manifests(folder: str, plan: Plan) -> list[Manifest]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_jobs.dataset.extra_features import tfds_feature
-from beam_jobs.dataset.shards import MANIFESTS, Manifest
+from beam_jobs.dataset.shards import INDEX, MANIFESTS, Manifest
 from groundwork import locks, storage
 from groundwork.errors import UserError
 
@@ -111,10 +111,10 @@ def _holds_results(folder: str) -> bool:
 
 
 def _remove_temporaries(folder: str) -> None:
-    """Delete what a killed job was writing, shards and manifests."""
+    """Delete what a killed job was writing: shards, their indexes and manifests."""
     if storage.is_remote(folder):  # an object appears whole or not at all
         return
-    for place in (folder, storage.join(folder, MANIFESTS)):
+    for place in (folder, storage.join(folder, MANIFESTS), storage.join(folder, INDEX)):
         for name in storage.names(place):
             if name.startswith(storage.TEMPORARY_PREFIX):
                 storage.delete(storage.join(place, name))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,6 +16,8 @@ from groundwork import storage
 from groundwork.errors import JobError, StorageFault
 
 MANIFESTS = "manifests"
+INDEX = "index"
+"""Folder of the files that say where each record of a shard begins."""
 
 
 @dataclass(frozen=True, order=True)
@@ -39,6 +43,11 @@ class Shard:
     def manifest_name(self) -> str:
         """Path of its manifest in the dataset folder."""
         return f"{MANIFESTS}/{self.name}.json"
+
+    @property
+    def index_name(self) -> str:
+        """Path of its index in the dataset folder."""
+        return f"{INDEX}/{self.file_name}.index"
 
 
 def shards(dataset: str, split: str, count: int) -> list[Shard]:
@@ -98,14 +107,16 @@ def read_manifests(folder: str, wanted: Sequence[Shard]) -> list[Manifest | None
 
 
 def write(folder: str, shard: Shard, fingerprint: str, examples: Iterable[Example]) -> Manifest:
-    """Stream `examples` to the shard's file. The caller completes and publishes the manifest.
+    """Stream `examples` to the shard's file, and write its index after it.
 
-    Memory is bounded by one example. The file appears whole or not at all.
+    Memory is bounded by one example. Each file appears whole or not at all. The caller completes
+    and publishes the manifest, which vouches for both.
     """
     # a manifest left by an earlier content must not vouch for the new file
     storage.delete(storage.join(folder, shard.manifest_name))
     records = example_bytes = file_bytes = 0
     digest = hashlib.sha256()
+    offsets = array("q", [0])
     try:
         with storage.create(_path(folder, shard)) as file:
             for example in examples:
@@ -116,6 +127,9 @@ def write(folder: str, shard: Shard, fingerprint: str, examples: Iterable[Exampl
                 records += 1
                 example_bytes += len(record)
                 file_bytes += len(framed)
+                offsets.append(file_bytes)
+        with storage.create(storage.join(folder, shard.index_name)) as file:
+            file.write(index_bytes(offsets))
     except StorageFault:  # it says all that there is to say
         raise
     except OSError as error:  # of this file: who gives the examples deals with its own
@@ -124,6 +138,25 @@ def write(folder: str, shard: Shard, fingerprint: str, examples: Iterable[Exampl
             "the same command goes on"
         ) from error
     return Manifest(shard, fingerprint, records, example_bytes, file_bytes, digest.hexdigest())
+
+
+def index_bytes(offsets: Sequence[int]) -> bytes:
+    """An index as it lies on the disk: little-endian int64, one for each of `offsets`.
+
+    Args:
+        offsets: where each record begins, and the size of the file.
+    """
+    return struct.pack(f"<{len(offsets)}q", *offsets)
+
+
+def read_index(folder: str, shard: Shard) -> bytes | None:
+    """The index of a shard; None where there is none, as in datasets of others."""
+    try:
+        return storage.read(storage.join(folder, shard.index_name))
+    except StorageFault:  # which says nothing of the shard
+        raise
+    except FileNotFoundError:
+        return None
 
 
 def publish(folder: str, manifest: Manifest) -> None:

@@ -15,6 +15,8 @@ import google_crc32c
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
 _HEADER_BYTES = _LENGTH.size + _CRC.size
+FRAME_BYTES = _HEADER_BYTES + _CRC.size
+"""Of each record besides its own bytes."""
 
 
 class CorruptRecordError(Exception):

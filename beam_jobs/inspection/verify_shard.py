@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from beam_jobs.dataset import shards
 from beam_jobs.dataset.dataset_reader import Dataset
 from beam_jobs.dataset.example import deserialize
 from beam_jobs.dataset.shards import Manifest, Shard
-from beam_jobs.dataset.tfrecord import CorruptRecordError
+from beam_jobs.dataset.tfrecord import FRAME_BYTES, CorruptRecordError
 from beam_jobs.engines import progress
 from beam_jobs.images.image_check import Limits, Rejected
 from beam_jobs.images.image_process import ImageProcess
@@ -60,10 +61,12 @@ class VerifyShard(beam.DoFn):
     def _faults(self, shard: Shard) -> Iterator[str | TaggedOutput[str, Any]]:
         name = shard.file_name
         records = 0
+        offsets = array("q", [0])
         try:
             for record in shards.read(self._dataset.folder, shard):
                 yield from self._check(record, shard, f"{name} record {records}")
                 records += 1
+                offsets.append(offsets[-1] + len(record) + FRAME_BYTES)
                 progress.add(done=1)
         except (CorruptRecordError, OSError) as error:
             yield f"{name}: {error}"
@@ -74,6 +77,10 @@ class VerifyShard(beam.DoFn):
         manifest = self._manifest(shard)
         if manifest is not None and manifest.sha256 != self._file_digest(name):
             yield f"{name}: SHA-256 differs from {shard.manifest_name}"
+            return  # so does what its index should say
+        index = shards.read_index(self._dataset.folder, shard)
+        if index is not None and index != shards.index_bytes(offsets):
+            yield f"{name}: {shard.index_name} does not say where its records begin"
 
     def _check(
         self, record: bytes, shard: Shard, where: str

@@ -64,7 +64,9 @@ class DataConfig(ViewConfig):
     """Where the images come from and how they become tensors."""
 
     source: str
-    """Dataset folder (as written by `beam_jobs` or by TFDS), or a TFDS name such as cifar100."""
+    """Dataset folder (as written by `beam_jobs` or by TFDS), or a TFDS name such as cifar100. The
+    folder may be a URL, gs://… or s3://…: what TensorFlow cannot read there is first copied to this
+    host's cache, of at most VIT_DATASET_CACHE_GB (200) in ~/.cache or XDG_CACHE_HOME."""
     prepare: str | None = None
     """Module and arguments of the job that makes `source` where it does not exist yet, such as
     `beam_jobs.render_glyphs --output datasets/glyphs`."""

@@ -11,8 +11,10 @@ from typing import Any
 import keras
 
 import vit_keras
+from groundwork import storage
 from groundwork.errors import UserError, one_line
 from pipeline.serving.loading import Export, open_export
+from pipeline.serving.local_copy import local_copy
 
 WEIGHT_FILES = (".keras", ".npz", ".safetensors")
 
@@ -45,7 +47,8 @@ def open_evaluated_model(path: str) -> EvaluatedModel:
     """
     if path.endswith(WEIGHT_FILES):
         return _from_file(path)
-    if (Path(path) / "config.yaml").is_file() and not (Path(path) / "export.json").is_file():
+    config, description = (storage.join(path, name) for name in ("config.yaml", "export.json"))
+    if storage.exists(config) and not storage.exists(description):
         return _from_workdir(path)
     export = open_export(path)
     description = export.description
@@ -80,9 +83,10 @@ def _from_workdir(path: str) -> EvaluatedModel:
 
 
 def _from_file(path: str) -> EvaluatedModel:
-    if not Path(path).is_file():
+    local = local_copy(path)
+    if not Path(local).is_file():
         raise UserError(f"model file {path} does not exist")
-    with Path(path).open("rb") as file:
+    with Path(local).open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)
@@ -98,9 +102,9 @@ def _from_file(path: str) -> EvaluatedModel:
     def load(size: tuple[int, int], classes: int, policy: str) -> keras.Model:
         try:
             if path.endswith(".keras"):
-                return _adapt(keras.saving.load_model(path, compile=False), size, classes, policy)
+                return _adapt(keras.saving.load_model(local, compile=False), size, classes, policy)
             return vit_keras.from_pretrained(
-                path, image_size=size, num_classes=classes, dtype=policy
+                local, image_size=size, num_classes=classes, dtype=policy
             )
         except (ValueError, OSError) as error:
             raise UserError(f"model {path}: {one_line(error)}") from error

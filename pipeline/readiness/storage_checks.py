@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import posixpath
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
 
+from groundwork import storage
 from groundwork.errors import UserError, one_line
-from pipeline.data.dataset.source import REMOTE
+from pipeline.data.dataset.shard_counts import HEAD, file_sizes
 from pipeline.data.dataset.split import Split
 from pipeline.process.check import Check, gigabytes
 
@@ -33,7 +32,7 @@ def check_split(split: Split) -> Check:
             "mount or copy the dataset folder under the same path on every host",
         )
     try:
-        serialized = next(iter(tf.data.TFRecordDataset(paths[0]).take(1)))
+        serialized = _first_record(paths[0])
         encoded, _ = split.parse(serialized)
         shape = tf.io.decode_image(encoded, channels=3, expand_animations=False).shape
     except (StopIteration, tf.errors.OpError) as error:
@@ -55,12 +54,21 @@ def check_split(split: Split) -> Check:
 
 def _missing(paths: Sequence[str]) -> list[str]:
     """Those that do not exist; a folder is listed once, for a bucket answers slowly."""
-    found = set()
-    for folder in {posixpath.dirname(path) for path in paths}:
-        with contextlib.suppress(tf.errors.OpError):  # no such folder: all of it is missing
-            names = tf.io.gfile.listdir(folder)
-            found |= {posixpath.join(folder, name) for name in names}
+    folders = {path.rpartition("/")[0] for path in paths}
+    found = {f"{folder}/{name}" for folder in folders for name in file_sizes(folder)}
     return [path for path in paths if path not in found]
+
+
+def _first_record(path: str) -> tf.Tensor:
+    """The first serialized example of a shard; raises StopIteration where it has none."""
+    if not storage.is_remote(path):
+        return next(iter(tf.data.TFRecordDataset(path).take(1)))
+    # TensorFlow may not read that URL, and the shard is not to be copied for one image
+    with storage.open_binary(path, block_bytes=1 << 20) as file:
+        head = file.read(HEAD.size)
+        if len(head) < HEAD.size:
+            raise StopIteration
+        return tf.constant(file.read(HEAD.unpack(head)[0]))
 
 
 def check_workdir(path: str, checkpoint_bytes: int, kept: int) -> Check:
@@ -73,7 +81,7 @@ def check_workdir(path: str, checkpoint_bytes: int, kept: int) -> Check:
     """
     need = checkpoint_bytes * kept
     needed = f"{kept} checkpoints of {gigabytes(checkpoint_bytes)} need {gigabytes(need)}"
-    if REMOTE in path:
+    if storage.is_remote(path):
         return Check("workdir", "not checked", f"{path}: free space of a bucket; {needed}")
     folder = Path(path).absolute()
     while not folder.exists():

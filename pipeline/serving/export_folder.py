@@ -20,6 +20,7 @@ import keras
 import tensorflow as tf
 from etils import epath
 
+from groundwork import storage
 from groundwork.errors import UserError
 from pipeline.data.images.preprocess import EvalPreprocess
 from pipeline.serving.description import (
@@ -73,10 +74,10 @@ def export_model(
     """
     if len(class_names) != (model.num_classes or 0):
         raise ValueError(f"{len(class_names)} class names for {model.num_classes} classes")
-    target = epath.Path(output).expanduser()
+    target = output if storage.is_remote(output) else str(Path(output).expanduser())
     _refuse_foreign(target)
     model = in_float32(model)
-    with writing_to(str(target), "--output"), _staging_folder(target) as folder:
+    with writing_to(target, "--output"), _staging_folder(target) as folder:
         save_saved_model(str(folder), model, preprocess, activation)
         (folder / "fingerprint.pb").unlink(missing_ok=True)  # of TensorFlow's, not reproducible
         model.save(folder / KERAS_FILE)
@@ -116,30 +117,29 @@ def _fingerprint(model: keras.Model, preprocess: EvalPreprocess, activation: Act
     return model_fingerprint(weights, settings)
 
 
-def _refuse_foreign(target: epath.Path) -> None:
-    foreign = target.exists() and (
-        not target.is_dir() or (not (target / FILE_NAME).exists() and any(target.iterdir()))
-    )
-    if foreign:
+def _refuse_foreign(target: str) -> None:
+    names = storage.names(target)
+    if (names and FILE_NAME not in names) or (not names and Path(target).is_file()):
         raise UserError(
             f"{target} exists and is not an export folder: name another --output, or remove it"
         )
 
 
 @contextlib.contextmanager
-def _staging_folder(target: epath.Path) -> Iterator[Path]:
-    """A folder to write in, on the same file system as `target` where that is local.
+def _staging_folder(output: str) -> Iterator[Path]:
+    """A folder to write in, on the same file system as `output` where that is local.
 
     It goes with the context, also where SIGTERM or SIGHUP ends the process. One that a killed
     export left behind is found here, by the lock that its process held.
     """
-    if "://" in str(target):
+    if storage.is_remote(output):
         with tempfile.TemporaryDirectory(prefix="export-") as name, _unwound_by_signals():
             yield Path(name)
         return
-    parent = Path(target).parent
+    target = Path(output)
+    parent = target.parent
     parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(Path(target))
+    _remove_abandoned(target)
     # Not `tempfile`, whose folders are for the owner alone: this one is what stays.
     folder = parent / f".{target.name}-{uuid.uuid4().hex}{STAGING}"
     lock = Path(f"{folder}{LOCK}")
@@ -148,7 +148,7 @@ def _staging_folder(target: epath.Path) -> Iterator[Path]:
             folder.mkdir()
             yield folder
         finally:
-            _clean(folder, Path(target))
+            _clean(folder, target)
             lock.unlink(missing_ok=True)
 
 
@@ -191,18 +191,19 @@ def _unwound_by_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _put_in_place(folder: Path, target: epath.Path) -> None:
-    """Make `folder` the new `target`, its content on the disk before its name is."""
-    if "://" in str(target):
-        _copy(folder, target)
+def _put_in_place(folder: Path, output: str) -> None:
+    """Make `folder` the new `output`, its content on the disk before its name is."""
+    if storage.is_remote(output):
+        _send(folder, output)
         return
+    target = Path(output)
     for path in [*folder.rglob("*"), folder]:
         _flush(path)
     if target.exists():
         # A folder cannot be replaced in one step; the old one goes aside and with the staging.
-        Path(target).rename(f"{folder}{REPLACED}")
+        target.rename(f"{folder}{REPLACED}")
     folder.rename(target)
-    _flush(Path(target).parent)
+    _flush(target.parent)
 
 
 def _flush(path: Path) -> None:
@@ -214,13 +215,12 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _copy(folder: Path, target: epath.Path) -> None:
+def _send(folder: Path, url: str) -> None:
     """Copy to a remote folder, the description last: without it the folder is no export."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     for path in sorted(files, key=lambda path: path.name == FILE_NAME):
-        destination = target / str(path.relative_to(folder))
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        destination.write_bytes(path.read_bytes())
+        with storage.create(storage.join(url, path.relative_to(folder).as_posix())) as file:
+            file.write(path.read_bytes())
 
 
 def in_float32(model: keras.Model) -> keras.Model:

@@ -17,6 +17,7 @@ import vit_keras  # noqa: F401 - registers the layers that a .keras file names
 from groundwork.errors import UserError, one_line
 from pipeline.data.images.preprocess import EvalPreprocess
 from pipeline.serving.description import KERAS_FILE, Description, read_description
+from pipeline.serving.local_copy import local_copy
 from pipeline.serving.request_images import MAX_PIXELS, decode_request
 
 NOT_AN_IMAGE = (
@@ -80,12 +81,13 @@ class Export:
 
 
 def open_export(folder: str) -> Export:
-    """Open an export folder.
+    """Open an export folder; one at a URL is copied to this host.
 
     Raises:
         UserError: there is none, or it is damaged.
+        StorageFault: the bucket cannot be reached.
     """
-    path = epath.Path(folder).expanduser()
+    path = epath.Path(local_copy(folder)).expanduser()
     if not path.is_dir():
         raise UserError(
             f"model folder {folder} does not exist: make it with python -m pipeline.export "

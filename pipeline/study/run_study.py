@@ -39,7 +39,7 @@ def run_study(config: StudyConfig) -> int:
         UserError: bad input; a member that was begun with another recipe.
     """
     members = chosen_members(config)
-    check_folder(Path(config.output), "output")
+    check_folder(config.output, "output")
     for name in config.retrain:
         _retrain(config, name)
     recipes = {member.name: pretrain_config(config, member) for member in config.members}

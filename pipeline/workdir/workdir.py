@@ -12,6 +12,7 @@ from typing import Any
 
 from groundwork import command_line, locks, storage
 from groundwork.errors import UserError
+from pipeline.data.dataset.shard_cache import tensorflow_reads
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.training.state.checkpoint_writer import remove_leftovers
 
@@ -27,8 +28,15 @@ class Workdir:
         """Name the paths.
 
         Raises:
-            UserError: a path that TensorFlow would take for a pattern.
+            UserError: a path that TensorFlow would take for a pattern, or a URL that it does not
+                write to.
         """
+        if storage.is_remote(path) and not tensorflow_reads(path):
+            raise UserError(
+                f"workdir {path}: TensorFlow, which writes checkpoints and TensorBoard, has no "
+                "filesystem for it (of URLs it has gs://, at Google's own servers): train to a "
+                "local workdir and copy that, or give gs://BUCKET/RUN"
+            )
         if any(character in path for character in WILDCARDS):
             raise UserError(
                 f"workdir {path}: TensorFlow reads {' '.join(WILDCARDS)} in a path as a pattern, "

@@ -21,6 +21,7 @@ from beam_corpus import (
 from beam_jobs import build_dataset
 from beam_jobs.corpus import splits
 from groundwork.errors import JobError, UserError
+from pipeline.data.dataset.record_index import index_paths, record_offsets
 
 CLASSES = ["class_0", "class_1", "class_2"]
 
@@ -35,6 +36,16 @@ def dataset(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("out") / "dataset"
     build(corpus, folder, "--shards", "3", "--splits", "train:0.7,test:0.3")
     return folder
+
+
+def test_the_indexes_say_where_the_records_begin(dataset):
+    """The folder that `pipeline` looks into, and what it would find by itself."""
+    paths = sorted(dataset.glob("*.tfrecord-*"))
+    assert len(paths) == 6
+    for path in paths:
+        index = index_paths([str(path)])[str(path)]
+        assert index == str(dataset / "index" / f"{path.name}.index")
+        assert Path(index).read_bytes() == record_offsets(str(path)).astype("<i8").tobytes()
 
 
 def test_holds_what_a_plain_program_says(corpus, dataset):

@@ -122,11 +122,13 @@ def test_nothing_to_update_writes_no_shard(corpus):
 def test_verify_prints_the_command_that_mends(corpus, capsys):
     folder = corpus.parent / "d"
     whole, before = contents(folder), times(folder)
+    assert sum(name.startswith("index/") for name in whole) == 6
     paths = sorted(folder.glob("*.tfrecord*"))
     data = bytearray(paths[1].read_bytes())
     data[len(data) // 2] ^= 1
     paths[1].write_bytes(data)
     paths[4].unlink()
+    (folder / "index" / f"{paths[1].name}.index").write_bytes(b"")
     with pytest.raises(JobError, match="faults, mend them with: python -m beam_jobs") as failed:
         verify_dataset.main(["--input", str(folder), "--runner", "in_process"])
     command = str(failed.value).partition("with: ")[2]

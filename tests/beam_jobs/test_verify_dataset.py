@@ -63,6 +63,15 @@ def test_a_file_cut_at_a_record_or_missing(copy, capsys):
     assert "No such file" in fault
 
 
+def test_an_index_of_other_records(copy, capsys):
+    (copy / SHARD.index_name).write_bytes((copy / SHARD.index_name).read_bytes()[8:])
+    assert faults(copy, capsys) == [
+        f"{SHARD.file_name}: {SHARD.index_name} does not say where its records begin"
+    ]
+    (copy / SHARD.index_name).unlink()  # as in datasets of others, and of earlier versions
+    verify(copy)
+
+
 def test_what_is_inside_the_records(copy, capsys):
     good = encoded(picture())
     bad = [

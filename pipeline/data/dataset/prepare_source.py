@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from pathlib import Path
 
+from groundwork import storage
 from groundwork.errors import UserError
 from pipeline.process.child_process import run_module
 
@@ -30,7 +30,7 @@ def prepare_source(source: str, command: str | None, workers: int = 1) -> None:
             f"prepare is {command!r}: it runs jobs of beam_jobs alone, such as "
             "beam_jobs.build_dataset --input IMAGES --output DATASET"
         )
-    if (Path(source) / "COMPLETED").exists():
+    if storage.exists(storage.join(source, "COMPLETED")):
         return
     if workers > 1:
         raise UserError(

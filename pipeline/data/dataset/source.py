@@ -12,18 +12,22 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
+from groundwork import storage
 from groundwork.errors import UserError, one_line
+from pipeline.data.dataset import shard_cache
 from pipeline.data.dataset.shard_counts import check_shards
 from pipeline.data.dataset.split import FileRange, Split
 
 COMPLETED = "COMPLETED"
 """Marker that `beam_jobs` writes last into a dataset folder."""
+DESCRIPTION = "dataset_info.json"
 FEATURES = "features.json"
 CLASS_NAMES = ".labels.txt"
 """End of the names of the files, one for each label feature, that hold the class names."""
@@ -33,7 +37,6 @@ JOB = "job.json"
 """What `beam_jobs` writes first into a dataset folder: job, options, fingerprint."""
 KEY_FEATURES = ("key", "file_name", "filename", "id", "image_id")
 """Text features that identify an example, the first one present wins."""
-REMOTE = "://"
 
 
 class NotPrepared(UserError):
@@ -50,6 +53,9 @@ class Source:
     """What the user named: the folder or the TFDS name."""
     image_key: str
     label_key: str
+    fetch: bool = True
+    """Whether `split` copies shards to this host that TensorFlow does not read where they are;
+    otherwise their paths are URLs, which are for looking at alone."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -73,7 +79,7 @@ class Source:
         digest = hashlib.sha256()
         folder = epath.Path(self.builder.data_dir)
         names = sorted(path.name for path in folder.iterdir() if path.name.endswith(CLASS_NAMES))
-        for name in ("dataset_info.json", FEATURES, *names, JOB, COMPLETED):
+        for name in (DESCRIPTION, FEATURES, *names, JOB, COMPLETED):
             path = folder / name
             digest.update(name.encode() + b"\0")
             digest.update(path.read_bytes() if path.exists() else b"")
@@ -90,7 +96,7 @@ class Source:
         """
         return Split(
             name=name,
-            files=file_ranges(self.builder, self.origin, name),
+            files=file_ranges(self.builder, self.origin, name, fetch=self.fetch),
             fingerprint=split_fingerprint(self.fingerprint, self.builder, name),
             image_key=self.image_key,
             label_key=self.label_key,
@@ -115,12 +121,13 @@ def open_source(
     """Open a dataset for image classification.
 
     Args:
-        source: a dataset folder, or a TFDS name such as "cifar100" or "eurosat/rgb:2.*.*". A folder
-            of that name wins over TFDS.
+        source: a dataset folder, local or at a URL such as s3://bucket/dataset, or a TFDS name such
+            as "cifar100" or "eurosat/rgb:2.*.*". A folder of that name wins over TFDS.
         data_dir: where TFDS keeps its datasets, for a TFDS name; None: TFDS's default.
         image_key: name of the image feature.
         label_key: name of the class label feature.
-        download: whether TFDS may download and prepare a dataset that is not there yet.
+        download: whether TFDS may download and prepare a dataset that is not there yet, and shards
+            at a URL may be copied to this host.
 
     Raises:
         UserError: the source is missing, not complete, not in TFRecord format, or lacks the
@@ -131,15 +138,13 @@ def open_source(
     label = feature(builder, label_key)
     if not isinstance(label, tfds.features.ClassLabel):
         raise _feature_error(builder, source, "label", label_key, "ClassLabel")
-    return Source(builder, source, image_key, label_key)
+    return Source(builder, source, image_key, label_key, fetch=download)
 
 
 def open_builder(source: str, data_dir: str | None = None, *, download: bool = True) -> Any:
     """Open a dataset folder or TFDS name, whatever its features; see `open_source`."""
-    if _is_folder(source):
-        builder = _open_folder(epath.Path(source).expanduser(), source)
-    else:
-        builder = _open_name(source, data_dir, download)
+    folder = _is_folder(source)
+    builder = _open_folder(source) if folder else _open_name(source, data_dir, download)
     file_format = builder.info.file_format
     if file_format != tfds.core.FileFormat.TFRECORD:
         raise UserError(
@@ -173,8 +178,10 @@ def key_feature(builder: Any) -> str | None:
     return next((name for name in texts if isinstance(features[name], tfds.features.Text)), None)
 
 
-def file_ranges(builder: Any, origin: str, name: str) -> tuple[FileRange, ...]:
-    """The files of a split in TFDS slicing notation; raises as `Source.split` does."""
+def file_ranges(
+    builder: Any, origin: str, name: str, *, fetch: bool = True
+) -> tuple[FileRange, ...]:
+    """The files of a split in TFDS slicing notation; `fetch` and errors as of `Source`."""
     existing = ", ".join(sorted(builder.info.splits)) or "none"
     try:
         instructions = builder.info.splits[name].file_instructions
@@ -187,8 +194,19 @@ def file_ranges(builder: Any, origin: str, name: str) -> tuple[FileRange, ...]:
     for split_name, split in sorted(builder.info.splits.items()):
         paths = [str(path) for path in split.filepaths]
         if wanted & set(paths):
-            check_shards(paths, split.shard_lengths, split.num_bytes, origin, split_name)
+            there = [_where_written(path, origin) for path in paths]
+            check_shards(there, split.shard_lengths, split.num_bytes, origin, split_name)
+    if storage.is_remote(origin):
+        if not fetch or shard_cache.tensorflow_reads(origin):
+            return tuple(file._replace(path=_where_written(file.path, origin)) for file in files)
+        names = dict.fromkeys(Path(file.path).name for file in files)
+        shard_cache.fetch(origin, str(builder.data_dir), list(names))
     return files
+
+
+def _where_written(path: str, origin: str) -> str:
+    """The URL of a shard of a dataset at a URL; else its path."""
+    return storage.join(origin, Path(path).name) if storage.is_remote(origin) else path
 
 
 def split_fingerprint(dataset_fingerprint: str, builder: Any, name: str) -> str:
@@ -201,25 +219,29 @@ def split_fingerprint(dataset_fingerprint: str, builder: Any, name: str) -> str:
 
 def _is_folder(source: str) -> bool:
     """Whether `source` is meant as a folder: one exists, or it cannot be a TFDS name."""
-    path = epath.Path(source).expanduser()
-    if path.is_dir():
+    if storage.is_remote(source) or source.startswith(("/", "./", "../", "~")):
         return True
-    return REMOTE in source or source.startswith(("/", "./", "../", "~"))
+    return Path(source).is_dir()
 
 
-def _open_folder(folder: epath.Path, source: str) -> Any:
-    if not folder.is_dir():
+def _open_folder(source: str) -> Any:
+    place = source if storage.is_remote(source) else str(Path(source).expanduser())
+    names = storage.names(place)
+    if not names and not Path(place).is_dir():
         raise UserError(
             f"dataset folder {source} does not exist: make it with python -m "
             f"beam_jobs.build_dataset --input IMAGES --output {source}"
         )
-    if (folder / JOB).exists() and not (folder / COMPLETED).exists():
+    if JOB in names and COMPLETED not in names:
         raise UserError(
             f"dataset folder {source} is not complete (it has {JOB} and no {COMPLETED}): run the "
             "same beam_jobs command again, it goes on where it stopped"
         )
-    if not (folder / "dataset_info.json").exists():
-        raise UserError(_not_a_dataset(folder, source))
+    if DESCRIPTION not in names:
+        raise UserError(_not_a_dataset(place, sorted(names), source))
+    # TFDS knows fewer kinds of storage than we do
+    remote = storage.is_remote(source)
+    folder = epath.Path(shard_cache.open_description(source) if remote else place)
     _refuse_foreign_features(folder)
     try:
         return tfds.builder_from_directory(folder)
@@ -227,15 +249,14 @@ def _open_folder(folder: epath.Path, source: str) -> Any:
         raise UserError(f"cannot read the dataset folder {source}: {one_line(error)}") from error
 
 
-def _not_a_dataset(folder: epath.Path, source: str) -> str:
+def _not_a_dataset(folder: str, names: list[str], source: str) -> str:
     """Say what a folder without dataset_info.json holds instead."""
-    entries = sorted(folder.iterdir())
-    if not entries:
+    if not names:
         return f"dataset folder {source} is empty: write a dataset into it with beam_jobs first"
-    below = [entry for entry in entries if (entry / "dataset_info.json").exists()]
+    below = [path for path in storage.folders(folder) if DESCRIPTION in storage.names(path)]
     if below:
-        names = " or ".join(f"{source}/{entry.name}" for entry in below)
-        return f"{source} is not itself a dataset folder; did you mean {names}?"
+        meant = " or ".join(storage.join(source, path.rpartition("/")[2]) for path in below)
+        return f"{source} is not itself a dataset folder; did you mean {meant}?"
     return (
         f"{source} is not a dataset folder (no dataset_info.json): if it holds images, first run "
         f"python -m beam_jobs.build_dataset --input {source} --output DATASET"

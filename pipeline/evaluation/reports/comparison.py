@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from groundwork import storage
 from groundwork.errors import UserError, one_line
 from pipeline.evaluation.protocols.scores import ExtraScore, Score
 from pipeline.evaluation.reports.score_table import markdown
@@ -34,9 +35,9 @@ class Report:
         Raises:
             UserError: predictions.npz is missing, or does not hold them.
         """
-        path = Path(self.folder) / "predictions.npz"
+        path = storage.join(self.folder, "predictions.npz")
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with np.load(io.BytesIO(storage.read(path)), allow_pickle=False) as arrays:
                 return arrays["label"], arrays[protocol]
         except (OSError, ValueError, KeyError) as error:
             raise UserError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from groundwork import storage
@@ -216,7 +215,7 @@ def read_result(folder: str) -> TransferResult:
         UserError: it holds no finished report of this version.
     """
     try:
-        return TransferResult.from_json(storage.read_text(str(Path(folder) / FILE_NAME)))
+        return TransferResult.from_json(storage.read_text(storage.join(folder, FILE_NAME)))
     except OSError as error:
         raise UserError(
             f"{folder} is not a transfer report ({one_line(error)}): write one with "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from groundwork import storage
 from groundwork.errors import UserError, one_line
 from pipeline.evaluation.protocols.checks import check_positive
 from pipeline.evaluation.transfer.transfer_config import PROTOCOL_NAMES, TransferConfig
@@ -31,12 +32,15 @@ def check_transfer_config(config: TransferConfig) -> None:
         raise UserError(f"attention_images is {config.attention_images}: give 0 or more")
 
 
-def check_folder(folder: Path, option: str) -> None:
+def check_folder(path: str, option: str) -> None:
     """Make a folder, and see that it can be written to, before hours of work.
 
     Raises:
-        UserError: it cannot; names the option.
+        UserError: it cannot, or is a URL; names the option.
     """
+    if storage.is_remote(path):
+        raise UserError(f"{option} {path} is a URL: give a local folder, and copy what is written")
+    folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

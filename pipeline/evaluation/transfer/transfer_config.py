@@ -55,7 +55,8 @@ class TransferConfig(ProtocolTable):
     `.keras` file or an official `.npz` checkpoint."""
     data: TransferData
     output: str
-    """Folder of the report: result.json, report.md, report.html, pictures, TensorBoard."""
+    """Folder of the report: result.json, report.md, report.html, pictures, TensorBoard. At a URL,
+    gs://… or s3://…, it appears when it is finished, without the features."""
     tasks: list[str] = field(default_factory=list)
     """VTAB-1k tasks in place of `data.source`: vtab for all 19, a group such as vtab/natural,
     vtab/specialized or vtab/structured, or a task such as vtab/cifar100. Tasks whose data TFDS has
@@ -75,7 +76,8 @@ class TransferConfig(ProtocolTable):
     batch_size: int = 256
     """Images per call of the SavedModel."""
     cache: str | None = None
-    """Folder that keeps features by the fingerprints of model and data; null: OUTPUT/features."""
+    """Folder that keeps features by the fingerprints of model and data; null: OUTPUT/features,
+    which is not kept where OUTPUT is a URL."""
     attention_images: int = 8
     """Test images shown with the model's attention over them; 0: none."""
     seed: int = 0

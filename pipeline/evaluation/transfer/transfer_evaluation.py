@@ -33,6 +33,7 @@ from pipeline.evaluation.reports.transfer_result import (
 from pipeline.evaluation.tasks.task import Task, open_dataset_task
 from pipeline.evaluation.transfer.check_transfer_config import check_folder, check_transfer_config
 from pipeline.evaluation.transfer.frozen_features import frozen_features
+from pipeline.evaluation.transfer.remote_output import local_output
 from pipeline.evaluation.transfer.transfer_config import TransferConfig
 from pipeline.evaluation.transfer.vtab_suite import SuiteResult, run_suite
 from pipeline.named_models.evaluated_model import EvaluatedModel, open_evaluated_model
@@ -54,17 +55,17 @@ def run_transfer(config: TransferConfig) -> TransferResult | SuiteResult:
     """
     check_transfer_config(config)
     evaluated = open_evaluated_model(config.model)
-    output = Path(config.output)
-    check_folder(output, "output")
     if config.cache:
-        check_folder(Path(config.cache), "cache")
+        check_folder(config.cache, "cache")
     strategy = None
     if "fine_tune" in config.protocols:
         strategy = one_process_strategy(config.fine_tune.strategy)
     evaluate = partial(evaluate_task, config, evaluated, strategy)
-    if config.tasks:
-        return run_suite(config, evaluate, output)
-    return evaluate(open_dataset_task(config.data, config.extra_tests), output)
+    with local_output(config.output) as output:
+        check_folder(str(output), "output")
+        if config.tasks:
+            return run_suite(config, evaluate, output)
+        return evaluate(open_dataset_task(config.data, config.extra_tests), output)
 
 
 def evaluate_task(

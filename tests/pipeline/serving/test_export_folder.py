@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from dataset_folders import REPOSITORY, encode
-from etils import epath
 from exported_models import CLASS_NAMES, export_tiny_vit, tiny_vit
 
 from groundwork.errors import DiskFull, UserError
@@ -289,7 +288,7 @@ def test_staging_goes_with_a_signal_or_with_the_next_export(tmp_path, number):
 
 
 def test_staging_of_an_export_that_runs_is_kept(tmp_path):
-    target = epath.Path(tmp_path / "m")
+    target = str(tmp_path / "m")
     with export_folder._staging_folder(target) as first:
         with export_folder._staging_folder(target) as second:
             assert first.is_dir() and second.is_dir()
@@ -303,7 +302,7 @@ def test_an_export_that_was_half_replaced_is_put_back(tmp_path):
     lock.touch()
     (tmp_path / ".m-0.staging").mkdir()
     (tmp_path / "m").rename(tmp_path / ".m-0.staging.replaced")
-    with export_folder._staging_folder(epath.Path(tmp_path / "m")):
+    with export_folder._staging_folder(str(tmp_path / "m")):
         assert open_export(str(tmp_path / "m")).description == before
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
