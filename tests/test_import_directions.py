@@ -33,7 +33,8 @@ FOLDERS = {
     # folder: the folders of the same package that it may import
     "vit_keras": "layers",
     "vit_keras/layers": "",
-    "vit_keras/weights": "vit_keras layers",
+    "vit_keras/hub": "vit_keras",
+    "vit_keras/weights": "vit_keras hub layers",
     "beam_jobs/corpus": "dataset engines images",
     "beam_jobs/dataset": "engines",
     "beam_jobs/drawing": "",
