@@ -253,10 +253,6 @@ def test_settings_that_cannot_be(inputs, tmp_path):
         run_transfer(config(inputs, tmp_path, accumulate=3))
     with pytest.raises(UserError, match="there are 64 to train on: choose a smaller"):
         run_transfer(config(inputs, tmp_path, accumulate=99, batch_size=99, learning_rates=[1]))
-    with pytest.raises(UserError, match="frozen protocols need an export folder"):
-        options = config(inputs, tmp_path, model="model/model.keras")
-        options.protocols = ["knn"]
-        run_transfer(options)
     with pytest.raises(UserError, match=r"fine_tune\.steps is 0"):
         run_transfer(config(inputs, tmp_path, steps=0))
     with pytest.raises(UserError, match=r"fine_tune\.warmup_steps is -1"):
