@@ -25,6 +25,8 @@ def hub_module() -> ModuleType:
     """
     try:
         import huggingface_hub
+        import huggingface_hub.constants
+        import huggingface_hub.errors
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "names of the Hub need the package huggingface_hub: pip install huggingface_hub"
@@ -68,19 +70,25 @@ def hub_file(repo: str, revision: str | None, file: str | None) -> Path:
             file = choose_weights(sorted(names), source)
         elif file not in names or not file.endswith(WEIGHTS):
             raise ValueError(f"{source} has no weights {file}, but {', '.join(sorted(names)[:12])}")
-        if folder is None:
-            beside = [(Path(file).parent / name).as_posix() for name in _BESIDE]
-            wanted = [file, *(name for name in beside if name in names)]
-            folder = Path(hub.snapshot_download(repo, revision=revision, allow_patterns=wanted))
-        path = folder / file
+        beside = [(Path(file).parent / name).as_posix() for name in _BESIDE]
+        found = hub.snapshot_download(
+            repo,
+            revision=revision,
+            allow_patterns=[file, *beside],
+            local_files_only=folder is not None,
+        )
+        path = Path(found) / file
         _check_content(path, source)
     return path
 
 
 def _cached(hub: ModuleType, repo: str, revision: str | None) -> Path | None:
-    with contextlib.suppress(hub.errors.LocalEntryNotFoundError):
+    """The folder of a repository in the cache, which need not hold all of it."""
+    try:
         return Path(hub.snapshot_download(repo, revision=revision, local_files_only=True))
-    return None
+    except hub.errors.LocalEntryNotFoundError as error:
+        found = getattr(error, "snapshot_path", None)
+        return None if found is None else Path(found)
 
 
 def _check_content(path: Path, source: str) -> None:
