@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
+from zipfile import BadZipFile
 
 import keras
 from etils import epath
@@ -151,7 +152,10 @@ def initial_weights(name: str, image_size: tuple[int, int]) -> keras.Model:
     Raises:
         UserError, JobError, DiskFull: as `open_evaluated_model`.
     """
-    return open_evaluated_model(name).load(image_size, "keep", "float32")
+    try:
+        return open_evaluated_model(name).load(image_size, "keep", "float32")
+    except UserError as error:
+        raise type(error)(f"init_from: {error}") from error
 
 
 def _local(name: str) -> Path:
@@ -216,7 +220,7 @@ def _from_file(name: str, path: Path) -> EvaluatedModel:
             model = vit_keras.from_pretrained(
                 path, image_size=size, num_classes=classes, **precision
             )
-        except (ValueError, OSError, TypeError, ModuleNotFoundError) as error:
+        except (ValueError, OSError, TypeError, KeyError, ImportError, BadZipFile) as error:
             raise UserError(f"model {name}: {one_line(error)}") from error
         return in_pipeline_range(model, name)
 
