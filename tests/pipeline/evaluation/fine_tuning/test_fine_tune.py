@@ -248,6 +248,16 @@ def test_starts_from_a_workdir(tmp_path):
     assert evaluated.identity["origin"]["step"] == 2
 
 
+def test_the_frozen_protocols_take_a_file_of_weights_too(inputs, tmp_path):
+    found = {}
+    for model in ("random", "random/model.keras"):
+        options = config(inputs, tmp_path / model, model=model)
+        options.protocols, options.baselines, options.attention_images = ["knn"], [], 0
+        found[model] = run_transfer(options).protocols["knn"].model
+    assert found["random"] == found["random/model.keras"]
+    assert (tmp_path / "random/model.keras" / "evaluated_model" / "export.json").is_file()
+
+
 def test_settings_that_cannot_be(inputs, tmp_path):
     with pytest.raises(UserError, match=r"batch_size 16 is not divisible by .* accumulate 3"):
         run_transfer(config(inputs, tmp_path, accumulate=3))
