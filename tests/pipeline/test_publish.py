@@ -42,7 +42,8 @@ loaded = vit_keras.from_pretrained(name)
 np.savez(output + "/weights.npz", *loaded.get_weights())
 run(classify, "--model", name, "--top", "1", images + "/0.png")
 run(export, "--model", name, "--output", output + "/exported")
-run(inspect_model, "--model", output + "/exported", "--images", images, "--output", output + "/inspected")
+shown = ["--images", images, "--output", output + "/inspected"]
+run(inspect_model, "--model", output + "/exported", *shown)
 assert initial_weights(name, (32, 32)).image_size == (32, 32)
 print(json.dumps([list(loaded.class_names), loaded.preprocessing.config()]))
 """
