@@ -89,6 +89,11 @@ COMMANDS = {
         "pipeline.serving.export_config:ExportOptions",
         "a SavedModel, ONNX or LiteRT model of a run",
     ),
+    "publish": (
+        "pipeline.publish",
+        "pipeline.publish:PublishConfig",
+        "a model to the Hugging Face Hub",
+    ),
     "classify": (
         "pipeline.classify",
         "pipeline.classify:ClassifyConfig",

@@ -18,6 +18,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "command_options",
     "recipe_table",
+    "zoo_table",
 ]
 html_theme = "furo"
 html_static_path = ["_static"]

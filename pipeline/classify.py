@@ -33,7 +33,9 @@ class ClassifyConfig:
     images: list[str]
     """Image files: JPEG, PNG, GIF, BMP or WebP."""
     model: str
-    """Export folder, as `python -m pipeline.export` writes it."""
+    """Export folder, workdir, file of weights, or a name such as hf://timm/NAME or vit:ViT-B_16.
+    What is no export is made into one for each call: `python -m pipeline.export --model NAME`
+    makes one that stays."""
     top: int = 5
     """Number of classes to print for each image."""
     attention: str | None = None
@@ -87,9 +89,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.attention:
         check_picture(options.attention, "--attention")
     import_tensorflow()
-    from pipeline.serving.loading import open_export
+    from pipeline.named_models.evaluated_model import opened_as_export
 
-    export = open_export(options.model)
+    with opened_as_export(options.model) as export:
+        return _classify_and_print(export, options)
+
+
+def _classify_and_print(export: Export, options: ClassifyConfig) -> int:
     if not export.description.class_names:
         raise UserError(f"{options.model} has no head, only features: export a model with classes")
     answers = classify(export, options.images, options.top)

@@ -21,7 +21,9 @@ def main() -> int:
     options = command_line.parse(ExportOptions, prog=PROG)
     _check(options)
     import_tensorflow()
-    if options.to == "saved_model":
+    if options.to == "saved_model" and options.model is not None:
+        _print_named(options.model, _export_named(options.model, options.output), options.output)
+    elif options.to == "saved_model":
         assert options.workdir is not None
         from pipeline.run.export_stage import export_run
 
@@ -34,15 +36,17 @@ def main() -> int:
 
 def _check(options: ExportOptions) -> None:
     if options.to == "saved_model":
-        if options.workdir is None:
-            raise UserError("workdir is missing: name the workdir of a run")
-        if options.model or options.data.source or options.precision != "float32":
-            raise UserError("model, data and precision are for --to litert or onnx")
+        if (options.workdir is None) == (options.model is None):
+            raise UserError("give either workdir, of a run, or model, such as hf://timm/NAME")
+        if options.model is not None and options.checkpoint is not None:
+            raise UserError("checkpoint is for workdir: leave it out, or give --workdir")
+        if options.data.source or options.precision != "float32":
+            raise UserError("data and precision are for --to litert or onnx")
         return
     if options.model is None:
         raise UserError(
-            f"model is missing: --to {options.to} converts an export folder; make one with "
-            f"{PROG} --workdir RUN --output MODEL"
+            f"model is missing: --to {options.to} converts an export folder or a model by name; "
+            f"make one of a run with {PROG} --workdir RUN --output MODEL"
         )
     if options.workdir or options.checkpoint is not None:
         raise UserError("workdir and checkpoint are for --to saved_model; give --model alone")
@@ -50,19 +54,40 @@ def _check(options: ExportOptions) -> None:
 
 def _convert(options: ExportOptions) -> Conversion:
     from pipeline.data.dataset.source import open_source
+    from pipeline.named_models.evaluated_model import opened_as_export
     from pipeline.serving.conversion.convert_export import convert_export
-    from pipeline.serving.loading import open_export
 
     assert options.model is not None and options.to != "saved_model"
-    export = open_export(options.model)
     dataset, data = None, options.data
     if data.source:
         source = open_source(
             data.source, data.data_dir, image_key=data.image_key, label_key=data.label_key
         )
         dataset = (source, source.split(data.split))
-    return convert_export(
-        export, options.output, to=options.to, precision=options.precision, dataset=dataset
+    with opened_as_export(options.model) as export:
+        return convert_export(
+            export, options.output, to=options.to, precision=options.precision, dataset=dataset
+        )
+
+
+def _export_named(name: str, output: str) -> Description:
+    from pipeline.named_models.evaluated_model import open_evaluated_model
+
+    evaluated = open_evaluated_model(name)
+    if evaluated.export is not None:
+        raise UserError(
+            f"{name} is an export already: copy the folder, or give --to litert or onnx"
+        )
+    return evaluated.as_export(output).description
+
+
+def _print_named(name: str, description: Description, output: str) -> None:
+    height, width = description.image_size
+    print(
+        f"exported  {name} at {height}x{width}, {len(description.class_names)} classes, to "
+        f"{output}\n"
+        f"parity    largest difference from the model {max(description.parity.values()):.2g}\n"
+        f"SHA-256   {description.fingerprint} (SavedModel)"
     )
 
 

@@ -25,7 +25,7 @@ class InspectConfig:
     """Draw where a ViT looks and what it has learned, as in the ViT paper's figures 6, 7 and 11."""
 
     model: str
-    """Export folder, as python -m pipeline.export writes it."""
+    """Export folder, workdir, file of weights, or a name such as hf://timm/NAME or vit:ViT-B_16."""
     images: str
     """Folder of images (JPEG, PNG, GIF, BMP, WebP), at any depth."""
     output: str
@@ -44,14 +44,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     paths, foreign = _files(config.images)
     check_folder(config.output, "--output")
     import_tensorflow()
+    from pipeline.named_models.evaluated_model import opened_as_export
     from pipeline.serving.inspection import inspect
 
-    pictures, skipped = inspect(
-        config.model,
-        drawn_evenly(paths)[: config.max_images],
-        Path(config.output),
-        shown_images=config.shown_images,
-    )
+    with opened_as_export(config.model) as export:
+        pictures, skipped = inspect(
+            export,
+            config.model,
+            drawn_evenly(paths)[: config.max_images],
+            Path(config.output),
+            shown_images=config.shown_images,
+        )
     for name, path in pictures.items():
         print(f"{name:20} {path}")
     print(f"{'page':20} {config.output}/index.html")

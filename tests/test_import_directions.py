@@ -33,7 +33,8 @@ FOLDERS = {
     # folder: the folders of the same package that it may import
     "vit_keras": "layers",
     "vit_keras/layers": "",
-    "vit_keras/weights": "vit_keras layers",
+    "vit_keras/hub": "vit_keras",
+    "vit_keras/weights": "vit_keras hub layers",
     "beam_jobs/corpus": "dataset engines images",
     "beam_jobs/dataset": "engines",
     "beam_jobs/drawing": "",
@@ -63,7 +64,7 @@ FOLDERS = {
     "training/state",
     "pipeline/serving": "data/images figures recipe",
     "pipeline/serving/conversion": "data/batches data/dataset serving",
-    "pipeline/named_models": "serving workdir",
+    "pipeline/named_models": "data/images serving workdir",
     "pipeline/evaluation/tasks": "data/dataset",
     "pipeline/evaluation/tasks/vtab": "data/dataset evaluation/tasks",
     "pipeline/evaluation/features": "data/batches data/dataset data/images evaluation/tasks "
@@ -82,8 +83,8 @@ FOLDERS = {
     "pipeline/readiness": "readiness/compilers data data/batches data/dataset devices process "
     "recipe training/objectives training/optimizers training/state",
     "pipeline/run": "data/batches data/dataset data/images devices evaluation/tasks "
-    "evaluation/transfer process readiness recipe serving training/loop training/objectives "
-    "training/state training/step workdir",
+    "evaluation/transfer named_models process readiness recipe serving training/loop "
+    "training/objectives training/state training/step workdir",
     "pipeline/speed": "data/batches data/dataset devices recipe serving training/model "
     "training/state training/step",
     "pipeline/study": "data/dataset evaluation/reports evaluation/transfer figures process "

@@ -12,6 +12,7 @@ from vit_keras.analysis import (
 from vit_keras.attention_maps import attention_rollout, attention_weights
 from vit_keras.bit_resnet import BiTResNet
 from vit_keras.create import create_model
+from vit_keras.hub.zoo import list_pretrained
 from vit_keras.intermediates import intermediates
 from vit_keras.masked_patches import MaskedPatchModel
 from vit_keras.preprocessing import Preprocess, Preprocessing, preprocess
@@ -41,6 +42,7 @@ __all__ = [
     "flops",
     "from_pretrained",
     "intermediates",
+    "list_pretrained",
     "load_weights",
     "mean_attention_distance",
     "parse_variant",

@@ -69,8 +69,9 @@ class PretrainConfig(StepConfig, LoopOptions, DeviceOptions):
     """Workdir of another run to take model, optimiser and step from, where this workdir holds no
     checkpoint."""
     init_from: str | None = None
-    """`.keras` file to take weights from, where there is no checkpoint to resume. A head with
-    another number of classes starts anew."""
+    """What to take weights from, where there is no checkpoint to resume: an export, a workdir, a
+    file (`.keras`, `.npz`, `.safetensors`), or a name such as hf://timm/NAME or vit:ViT-B_16. A
+    head with another number of classes starts anew."""
     export: bool = True
     """Write the SavedModel and the `.keras` file to WORKDIR/export at the end."""
     transfer: TransferJob | None = None

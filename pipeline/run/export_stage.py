@@ -29,6 +29,8 @@ def export_run(config: ExportConfig) -> Description:
     data = trained.config.data
     workdir = Workdir(config.workdir)
     facts = RunFacts(trained.config, trained.step, workdir.load_starts(), workdir.load_metrics())
+    accuracy = facts.latest("eval/accuracy")
+    measured = {} if accuracy is None else {"metrics": {"accuracy": accuracy}}
     return export_model(
         trained.model,
         EvalPreprocess(data.height_width, data.eval_resize),
@@ -36,6 +38,6 @@ def export_run(config: ExportConfig) -> Description:
         config.output,
         variant=trained.config.model.variant,
         activation=trained.config.loss,
-        origin={"workdir": config.workdir, "step": trained.step, "data": data.source},
+        origin={"workdir": config.workdir, "step": trained.step, "data": data.source, **measured},
         card=lambda description: model_card(facts, description),
     )

@@ -24,6 +24,7 @@ from pipeline.data.dataset.source import Source, open_source
 from pipeline.data.dataset.split import Split
 from pipeline.devices import strategy as strategies
 from pipeline.devices.accelerators import find_accelerators
+from pipeline.named_models.evaluated_model import initial_weights
 from pipeline.process.check import raise_first_error
 from pipeline.process.disk_full import explain_full_disk
 from pipeline.process.stop_signal import StopSignal
@@ -93,7 +94,7 @@ def train(
     checkpointer = Checkpointer(state, workdir.checkpoints, config.checkpoint.keep, write=chief)
     keep_best = config.checkpoint.keep_best
     best = BestCheckpoint(state, workdir.best_checkpoint, keep_best, chief) if keep_best else None
-    start = start_state(state, checkpointer, config.resume, config.init_from)
+    start = start_state(state, checkpointer, config.resume, config.init_from, initial_weights)
     if chief:
         _announce(config, workdir, strategy, source, train_split, total_steps, policy, start)
         for check in checks:

@@ -147,7 +147,11 @@ def _is_number(value: object) -> bool:
 
 def _check_preprocess(preprocess: Mapping[str, object]) -> None:
     resize = preprocess.get("eval_resize")
-    _check(preprocess.keys() == {"image_size", "eval_resize"}, "preprocess is unknown")
+    _check(
+        preprocess.keys() - {"interpolation"} == {"image_size", "eval_resize"}
+        and preprocess.get("interpolation", "bilinear") in ("bilinear", "bicubic"),
+        "preprocess is unknown",
+    )
     _check(_is_size(preprocess["image_size"]), "preprocess.image_size is no height and width")
     _check(
         resize is None or (type(resize) is int and 0 < resize < 1 << 16),

@@ -36,7 +36,7 @@ class ExportConfig:
 
 @dataclass
 class ExportOptions:
-    """Write the model of a run as SavedModel and `.keras` file; or convert such an export.
+    """Write the model of a run, or one by name, as SavedModel and `.keras` file; or convert one.
 
     What is written is checked against what it was made from.
     """
@@ -51,7 +51,8 @@ class ExportOptions:
     to: Literal["saved_model", "litert", "onnx"] = "saved_model"
     """What to write. litert and onnx convert an export, given as `model`."""
     model: str | None = None
-    """Export folder to convert."""
+    """What to export instead of a `workdir`: a file of weights, or a name such as hf://timm/NAME or
+    vit:ViT-B_16. For litert and onnx an export folder too."""
     precision: Literal["float32", "float16", "int8"] = "float32"
     """Of a conversion. int8: dynamic quantisation, which needs no calibration images."""
     data: ComparisonData = field(default_factory=ComparisonData)

@@ -17,7 +17,7 @@ from pipeline.figures.attention_picture import draw_attention
 from pipeline.figures.model_pictures import distance_figure, weight_figures
 from pipeline.figures.rendering import save
 from pipeline.figures.tensorboard_pictures import show_pictures
-from pipeline.serving.loading import Export, open_export
+from pipeline.serving.loading import Export
 from pipeline.serving.outputs import writing_to
 from vit_keras import VisionTransformer
 
@@ -33,12 +33,13 @@ BATCH = 8  # images whose attention weights are held at once: 0.2 GB for B/16 at
 
 
 def inspect(
-    model_folder: str, paths: Sequence[Path], output: Path, *, shown_images: int
+    export: Export, name: str, paths: Sequence[Path], output: Path, *, shown_images: int
 ) -> tuple[dict[str, Path], list[str]]:
     """Draw everything that the model allows, to PNG files and TensorBoard.
 
     Args:
-        model_folder: export folder.
+        export: the model.
+        name: what the user calls it.
         paths: image files; attention distance is the mean over all of them.
         output: folder for the pictures, `inspection.json` and `tensorboard/`.
         shown_images: images to draw attention over, the first of `paths`.
@@ -49,15 +50,14 @@ def inspect(
     Raises:
         UserError: no plain ViT, no image could be read, or `output` cannot be written.
     """
-    export = open_export(model_folder)
-    model = _plain_vit(export, model_folder)
+    model = _plain_vit(export, name)
     images, names, skipped = _read(export, paths)
     if not names:
         raise UserError(f"none of the {len(paths)} images could be read, such as {paths[0]}")
     with writing_to(str(output), "--output"):
         output.mkdir(parents=True, exist_ok=True)
         pictures, distance = _draw(model, images, names, shown_images, output)
-        page = _page(model_folder, model, distance, len(images), pictures)
+        page = _page(name, model, distance, len(images), pictures)
         pages.write(page, str(output / "index.html"))
         _write_events(output / "tensorboard", pictures)
     return pictures, skipped

@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from vit_keras.bit_resnet import BiTResNet
+from vit_keras.hub.named_file import local_file
 from vit_keras.image_classifier import ImageClassifier
 from vit_keras.layers.preactivation_unit import CONV_EPSILON
 from vit_keras.vision_transformer import VisionTransformer
@@ -269,13 +270,13 @@ def _listed(names: list[str]) -> str:
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a file, and tell its layout by its names.
+    """Read a file, which may be a name as for `from_pretrained`, and tell its layout by its names.
 
     Raises:
         ValueError: another kind of file, or names of no known layout.
         FileNotFoundError: no such file.
     """
-    path = Path(path)
+    path = local_file(path)
     readers = {".npz": _read_npz, ".safetensors": _read_safetensors}
     if path.suffix not in readers:
         raise ValueError(f"{path}: weights are read from .npz and .safetensors files alone.")

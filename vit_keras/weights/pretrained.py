@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from vit_keras.hub.named_file import local_file
 from vit_keras.image_classifier import ImageClassifier, as_pair
 from vit_keras.vision_transformer import VisionTransformer
 from vit_keras.weights.files import (
@@ -48,8 +49,12 @@ def from_pretrained(
     changes the function is guessed.
 
     Args:
-        path: `.npz` (official, AugReg, big_vision, hybrid, BiT) or `.safetensors` (timm, Hugging
-            Face).
+        path: a file, `.npz` (official, AugReg, big_vision, hybrid, BiT), `.safetensors` (timm,
+            Hugging Face) or `.keras` (of this package), or a folder with one; or a name:
+            "hf://timm/vit_base_patch16_224.augreg_in21k", "hf://OWNER/NAME@REVISION",
+            "vit:ViT-B_16", "augreg:…", "bit:BiT-M-R50x1", "gs://…", "https://…".
+            `vit_keras.list_pretrained` gives names; downloads are kept (see
+            `vit_keras.hub.named_file.local_file`).
         image_size: height and width in pixels; one number: both. The position embedding is
             resampled. None: the checkpoint's own, which one without learned positions does not
             tell.
@@ -72,10 +77,24 @@ def from_pretrained(
     Raises:
         ValueError: a file of no known layout, arrays that do not fit together, a model that is not
             of this package, or a choice that is told nowhere.
+        OSError: there is nothing of that name, it is private, there is no network or no space, or
+            another content came than was to come.
 
     Example:
-        model = vit_keras.from_pretrained("ViT-B_16.npz", image_size=384, num_classes=100)
+        model = vit_keras.from_pretrained("vit:ViT-B_16", image_size=384, num_classes=100)
     """
+    path = local_file(path)
+    if path.suffix == ".keras":
+        source = keras.saving.load_model(path, compile=False)
+        if not isinstance(source, ImageClassifier):
+            raise ValueError(f"{path} holds a {type(source).__name__}, no model of this package.")
+        return adapt_model(
+            source,
+            image_size=image_size,
+            num_classes=num_classes,
+            method=method or "bilinear",
+            **overrides,
+        )
     checkpoint = read_checkpoint(path)
     of_target = {name: overrides.pop(name) for name in _OF_TARGET if name in overrides}
     model_class, config = infer_model(checkpoint, Asked(overrides, image_size, grid))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from groundwork.errors import UserError
 from pipeline.evaluation.features.extractors import (
     Extractor,
     RawPixels,
@@ -28,13 +27,9 @@ def frozen_features(
     """Features of every split by learner: the model, then the baselines.
 
     Raises:
-        UserError: the model is no export folder; a split has no labels.
+        UserError: a split has no labels.
     """
-    if evaluated.export is None:
-        raise UserError(
-            f"the frozen protocols need an export folder, not {evaluated.name}: make one with "
-            "python -m pipeline.export, or give --protocols fine_tune"
-        )
+    assert evaluated.export is not None
     cache = Path(config.cache or output / "features")
     features = {}
     for name, extractor in _extractors(config, evaluated.export).items():

@@ -51,8 +51,8 @@ class TransferConfig(ProtocolTable):
     )
 
     model: str
-    """Export folder, as `python -m pipeline.export` writes it. fine_tune also takes a workdir, a
-    `.keras` file or an official `.npz` checkpoint."""
+    """Export folder, workdir, file of weights, or a name such as hf://timm/NAME or vit:ViT-B_16. Of
+    what is no export the frozen protocols write one to OUTPUT/evaluated_model."""
     data: TransferData
     output: str
     """Folder of the report: result.json, report.md, report.html, pictures, TensorBoard. At a URL,

@@ -39,6 +39,8 @@ from pipeline.evaluation.transfer.vtab_suite import SuiteResult, run_suite
 from pipeline.named_models.evaluated_model import EvaluatedModel, open_evaluated_model
 from pipeline.serving.loading import Export, open_export
 
+EVALUATED = "evaluated_model"
+"""In the output: the export of a model that came in another form."""
 NO_MODEL = (
     "no pictures of attention: they need the fine-tuned model, which --fine_tune.export true keeps"
 )
@@ -60,9 +62,12 @@ def run_transfer(config: TransferConfig) -> TransferResult | SuiteResult:
     strategy = None
     if "fine_tune" in config.protocols:
         strategy = one_process_strategy(config.fine_tune.strategy)
-    evaluate = partial(evaluate_task, config, evaluated, strategy)
     with local_output(config.output) as output:
         check_folder(str(output), "output")
+        if evaluated.export is None and set(config.protocols) != {"fine_tune"}:
+            # The frozen protocols read features from a SavedModel; what it was made of stays.
+            evaluated = replace(evaluated, export=evaluated.as_export(str(output / EVALUATED)))
+        evaluate = partial(evaluate_task, config, evaluated, strategy)
         if config.tasks:
             return run_suite(config, evaluate, output)
         return evaluate(open_dataset_task(config.data, config.extra_tests), output)

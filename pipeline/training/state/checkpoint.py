@@ -7,19 +7,19 @@ the weights of `init_from`, else from scratch.
 from __future__ import annotations
 
 import posixpath
-from pathlib import Path
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
-import vit_keras
 from groundwork.errors import UserError, one_line
 from pipeline.training.state.checkpoint_writer import CheckpointWriter, checkpoints_in, step_of
 from pipeline.training.state.train_state import VALUE, TrainState
 
 # TensorFlow's reader turns a short file into an IndexError or RuntimeError of Python's.
 DAMAGED = (tf.errors.OpError, IndexError, RuntimeError)
-PUBLISHED = (".npz", ".safetensors")
+WITHOUT_WEIGHTS = ("activation", "norm", "rope")
+"""Options that change what a model computes, and that its weights do not tell."""
 
 
 class Checkpointer:
@@ -123,9 +123,20 @@ def _of_another_model(path: str, how: str) -> UserError:
 
 
 def start_state(
-    state: TrainState, own: Checkpointer, resume: str | None, init_from: str | None
+    state: TrainState,
+    own: Checkpointer,
+    resume: str | None,
+    init_from: str | None,
+    load: Callable[[str, tuple[int, int]], keras.Model],
 ) -> str:
     """Bring `state` to where training starts, by the precedence above; tells which it was.
+
+    Args:
+        state: to change.
+        own: checkpoints of the workdir.
+        resume: another workdir.
+        init_from: name of a model.
+        load: gives that model for a height and width.
 
     Raises:
         UserError: what is named does not exist or does not fit.
@@ -152,31 +163,16 @@ def start_state(
         state.seed.assign(seed)
         return f"resumed from {resume} at step {step}"
     if init_from:
-        _copy_weights(state, init_from)
-        return f"weights from {init_from}"
+        left = _copy_weights(state, init_from, load(init_from, state.model.image_size))
+        return f"weights from {init_from}" + (
+            f" (not taken, the model has no place for them: {left})" if left else ""
+        )
     return "from scratch"
 
 
-def _load_source(path: str, model: keras.Model) -> keras.Model:
-    """The model of a file of weights; of a published one at the resolution of `model`."""
-    if not Path(path).is_file():
-        raise UserError(
-            f"init_from: {path} is not a file: give the model.keras of an export, or published "
-            f"weights ({', '.join(PUBLISHED)})"
-        )
-    try:
-        if path.endswith(PUBLISHED):
-            return vit_keras.from_pretrained(path, image_size=model.image_size)
-        return keras.saving.load_model(path, compile=False)
-    except (ValueError, OSError, ImportError, KeyError) as error:
-        raise UserError(
-            f"init_from: {path} holds no weights that are known here ({one_line(error)}): give a "
-            f".keras file of this project, or published weights ({', '.join(PUBLISHED)})"
-        ) from error
-
-
-def _copy_weights(state: TrainState, path: str) -> None:
-    source = _load_source(path, state.model)
+def _copy_weights(state: TrainState, path: str, source: keras.Model) -> str:
+    """Copy what fits; gives the layers, but for heads, that were left out."""
+    _check_function(source, state.model, path)
     values = {weight.path: weight for weight in source.trainable_variables}
     head = {weight.path for weight in state.model.get_layer("head").trainable_variables}
     wrong = []
@@ -191,3 +187,21 @@ def _copy_weights(state: TrainState, path: str) -> None:
         raise UserError(f"init_from: {path} has another architecture: {'; '.join(wrong[:5])}")
     for average, variable in zip(state.ema, state.variables, strict=False):
         average.assign(variable)
+    places = {weight.path for weight in state.model.trainable_variables}
+    layers = [weight.path.split("/")[1] for weight in source.trainable_variables]
+    paths = [weight.path for weight in source.trainable_variables]
+    left = [layer for path, layer in zip(paths, layers, strict=True) if path not in places]
+    return ", ".join(sorted(set(left) - {"head", "pre_logits"}))
+
+
+def _check_function(source: keras.Model, model: keras.Model, path: str) -> None:
+    """Refuse weights that would compute something else here, without a word."""
+    theirs, ours = source.get_config(), model.get_config()
+    for name in WITHOUT_WEIGHTS:
+        there, here = theirs.get(name), ours.get(name)
+        if name in theirs and name in ours and there != here:
+            told = "null" if there is None else there
+            raise UserError(
+                f"init_from: {path} was trained with {name} {told}, not {here}: give "
+                f"--model.{name} {told}"
+            )

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -193,7 +194,7 @@ def test_an_option_that_an_architecture_lacks_is_named(config, change):
         ({"batch_size": 15, "accumulate": 2}, "batch_size 15 is not divisible"),
         ({"batch_size": 128}, "larger than the 90 images"),
         ({"resume": "nowhere"}, "no checkpoint in nowhere/checkpoints"),
-        ({"init_from": "nowhere.keras"}, "nowhere.keras is not a file"),
+        ({"init_from": "nowhere.keras"}, "init_from: model nowhere.keras does not exist"),
         ({"strategy": "tpu"}, "no TPU"),
         ({"data__train_split": "trian"}, "no split trian"),
         ({"data__image_size": 20}, "not a multiple of the patch"),
@@ -307,9 +308,20 @@ def test_published_weights_are_taken_and_what_is_none_is_said(plain, change, tmp
     assert any(np.array_equal(value, kernel) for value in taken)
     for name in ("bad.npz", "bad.keras", "bad.safetensors"):
         (tmp_path / name).write_bytes(b"no weights")
-        with pytest.raises(UserError, match=f"init_from: .*{name} holds no weights") as error:
+        with pytest.raises(UserError, match=f"init_from: model .*{name}") as error:
             run(change(plain, init_from=str(tmp_path / name), workdir=plain.workdir + name))
         assert "\n" not in str(error.value)
+    other = build_model(
+        replace(plain.model, activation="gelu", num_registers=2), (32, 32), 7, seed=3
+    )
+    vit_keras.save_weights(other, tmp_path / "other.safetensors", "timm")
+    options = {"init_from": str(tmp_path / "other.safetensors"), "workdir": plain.workdir + "2"}
+    with pytest.raises(
+        UserError, match=r"activation gelu, not gelu_tanh: .*--model.activation gelu"
+    ):
+        run(change(plain, **options))
+    run(change(plain, **options, steps=1, model__activation="gelu"))
+    assert "no place for them: registers)" in capsys.readouterr().out
 
 
 def test_steps_and_epochs_together_name_the_way_out(plain, change):

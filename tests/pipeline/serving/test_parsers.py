@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from groundwork.errors import UserError
-from pipeline.named_models.evaluated_model import open_subject
+from pipeline.named_models.evaluated_model import open_evaluated_model
 from pipeline.serving.description import REQUIRED, Description, parse_description
 
 GOOD = {
@@ -73,7 +73,7 @@ def refused(path, content: bytes) -> None:
     """Opening may read it or refuse it with a line; no other error, and nothing is executed."""
     path.write_bytes(content)
     try:
-        open_subject(str(path)).load((16, 16), 3, "float32")
+        open_evaluated_model(str(path)).load((16, 16), 3, "float32")
     except UserError as error:
         assert "\n" not in str(error) and path.name in str(error)
 

@@ -248,15 +248,21 @@ def test_starts_from_a_workdir(tmp_path):
     assert evaluated.identity["origin"]["step"] == 2
 
 
+def test_the_frozen_protocols_take_a_file_of_weights_too(inputs, tmp_path):
+    found = {}
+    for model in ("random", "random/model.keras"):
+        options = config(inputs, tmp_path / model, model=model)
+        options.protocols, options.baselines, options.attention_images = ["knn"], [], 0
+        found[model] = run_transfer(options).protocols["knn"].model
+    assert found["random"] == found["random/model.keras"]
+    assert (tmp_path / "random/model.keras" / "evaluated_model" / "export.json").is_file()
+
+
 def test_settings_that_cannot_be(inputs, tmp_path):
     with pytest.raises(UserError, match=r"batch_size 16 is not divisible by .* accumulate 3"):
         run_transfer(config(inputs, tmp_path, accumulate=3))
     with pytest.raises(UserError, match="there are 64 to train on: choose a smaller"):
         run_transfer(config(inputs, tmp_path, accumulate=99, batch_size=99, learning_rates=[1]))
-    with pytest.raises(UserError, match="frozen protocols need an export folder"):
-        options = config(inputs, tmp_path, model="model/model.keras")
-        options.protocols = ["knn"]
-        run_transfer(options)
     with pytest.raises(UserError, match=r"fine_tune\.steps is 0"):
         run_transfer(config(inputs, tmp_path, steps=0))
     with pytest.raises(UserError, match=r"fine_tune\.warmup_steps is -1"):
