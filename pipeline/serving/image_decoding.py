@@ -15,7 +15,7 @@ from pipeline.serving.image_size import little, signed
 
 MOST_BLOCKS = 64
 """Extensions of a GIF, or chunks of a WebP, that may stand before the first frame."""
-BYTES = tf.constant([bytes([value]) for value in range(256)])
+BYTES = [bytes([value]) for value in range(256)]  # no tensor: workers begin with none
 GIF_HEAD = 13
 GIF_DESCRIPTOR = 10
 EXTENSION, DESCRIPTOR, GRAPHIC_CONTROL = 0x21, 0x2C, 0xF9
