@@ -24,10 +24,12 @@ from pipeline.data.dataset.source import Source, open_source
 from pipeline.data.dataset.split import Split
 from pipeline.devices import strategy as strategies
 from pipeline.devices.accelerators import find_accelerators
+from pipeline.devices.worker_agreement import check_workers_agree
 from pipeline.process.check import raise_first_error
 from pipeline.process.disk_full import explain_full_disk
 from pipeline.process.stop_signal import StopSignal
 from pipeline.readiness.run_checks import check_start
+from pipeline.recipe.compared_options import compared_options
 from pipeline.recipe.hyperparameters import hyperparameters
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.training.loop.compute_meter import ComputeMeter, training_flops
@@ -57,6 +59,8 @@ def train(
         UserError: bad input; as its subclasses, what ended the training.
     """
     data = config.data
+    # First the options: those of another model, and the workers would wait for ever.
+    check_workers_agree(strategy, compared_options(config), "start all with the same options")
     source, train_split, eval_split = _open_data(config, workdir)
     replicas = strategy.num_replicas_in_sync
     check_divisible(config, replicas, mixes_images=data.mixes_images)
@@ -94,6 +98,17 @@ def train(
     keep_best = config.checkpoint.keep_best
     best = BestCheckpoint(state, workdir.best_checkpoint, keep_best, chief) if keep_best else None
     start = start_state(state, checkpointer, config.resume, config.init_from)
+    check_workers_agree(
+        strategy,
+        {
+            "step": int(state.step.numpy()),
+            "weights": state.fingerprint(),
+            "dataset": source.fingerprint,
+            "train split": train_split.fingerprint,
+            "eval split": eval_split.fingerprint if eval_split else "none",
+        },
+        f"all need the same dataset and one workdir that every worker sees ({config.workdir})",
+    )
     if chief:
         _announce(config, workdir, strategy, source, train_split, total_steps, policy, start)
         for check in checks:

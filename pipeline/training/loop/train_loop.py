@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from groundwork.errors import InputFailed, TrainingDiverged, UserError
 from groundwork.progress import Progress
+from pipeline.devices.worker_agreement import check_workers_agree
 from pipeline.figures.model_pictures import weight_figures
 from pipeline.figures.rendering import rasterized
 from pipeline.figures.transfer_figures import confusion_figure
@@ -152,6 +153,7 @@ class TrainLoop:
             # The checkpoint first: whatever becomes of the evaluation, the steps are kept.
             if self._is_due(step, self.options.checkpoint.every_steps):
                 window.check()
+                self._check_workers(step)
                 extra["speed/checkpoint_seconds"] = self._save()
             if self._is_evaluation_due(step):
                 window.check()
@@ -220,13 +222,23 @@ class TrainLoop:
 
     def _row(self, step: int, row: dict[str, float], progress: Progress) -> dict[str, float]:
         """The scalars of a window, with those that are known here alone."""
-        row["train/parameter_norm"] = float(tf.linalg.global_norm(self.state.variables))
+        row["train/parameter_norm"] = self.state.parameter_norm()
         if "speed/images_per_second" in row:
             row |= self.compute.rates(row["speed/images_per_second"])
         eta = progress.eta_seconds(step)
         if eta is not None:
             row["speed/eta_seconds"] = eta
         return row | {DEVICE_HOURS: self.compute.device_hours()}
+
+    def _check_workers(self, step: int) -> None:
+        """Before a checkpoint is written of weights that are not those of all."""
+        if self.strategy.extended._in_multi_worker_mode():
+            check_workers_agree(
+                self.strategy,
+                {"step": step, "weights": self.state.fingerprint()},
+                "the checkpoint before is kept; start all workers again, and if it comes back, "
+                "suspect the memory or the device of the worker that differs",
+            )
 
     def _save(self) -> float:
         """Begin to save; tells the seconds that training waited."""
