@@ -74,6 +74,7 @@ def train(
             f"choose earlier ones"
         )
     chief = strategies.is_chief(strategy)
+    jit_compile = strategies.use_xla(config.jit_compile, strategy)
 
     with strategy.scope():
         policy = strategies.compute_policy(config.precision, strategy)
@@ -119,7 +120,12 @@ def train(
     evaluate: Callable[[ReadBatches], Evaluation] | None = None
     if eval_split:
         evaluate_batches = make_evaluate(
-            strategy, state, config, eval_split.num_examples, confusions=config.log.pictures
+            strategy,
+            state,
+            config,
+            eval_split.num_examples,
+            jit_compile=jit_compile,
+            confusions=config.log.pictures,
         )
         global_batch = config.eval_batch_size or config.batch_size
         eval_input = distributed_eval_batches(strategy, eval_split, data, global_batch)
@@ -154,7 +160,7 @@ def train(
             state,
             config,
             total_steps=total_steps,
-            jit_compile=strategies.use_xla(config.jit_compile, strategy),
+            jit_compile=jit_compile,
             class_weights=_class_weights(config, workdir, source, train_split, chief),
         ),
         batches=distributed_train_batches(strategy, order, train_split, data, start_step),
