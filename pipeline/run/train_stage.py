@@ -28,6 +28,7 @@ from pipeline.devices.worker_agreement import check_workers_agree
 from pipeline.process.check import raise_first_error
 from pipeline.process.disk_full import explain_full_disk
 from pipeline.process.stop_signal import StopSignal
+from pipeline.process.watchdog import Watchdog
 from pipeline.readiness.run_checks import check_start
 from pipeline.recipe.compared_options import compared_options
 from pipeline.recipe.hyperparameters import hyperparameters
@@ -149,6 +150,7 @@ def train(
                     total_steps=total_steps,
                 )
             )
+    watchdog = Watchdog(config.stall_timeout, f"worker {strategies.worker_index(strategy)}")
     loop = TrainLoop(
         options=config,
         batch_size=config.batch_size,
@@ -167,13 +169,14 @@ def train(
         evaluate=evaluate,
         checkpointer=checkpointer,
         best=best,
+        watchdog=watchdog,
         log=log,
         compute=ComputeMeter(accelerators, training_flops(model), log.device_hours),
         class_names=source.class_names,
         profile=ProfileWindow(*window, workdir.tensorboard) if window and chief else None,
         total_steps=total_steps,
     )
-    with contextlib.closing(log):
+    with contextlib.closing(log), watchdog:
         finished = loop.run(stop)
     # A signal of the last moments, too, is heard: all workers end here together.
     if finished and not stop.agreed(strategy, sys.maxsize):

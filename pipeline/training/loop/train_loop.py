@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -16,6 +16,7 @@ from pipeline.figures.rendering import rasterized
 from pipeline.figures.transfer_figures import confusion_figure
 from pipeline.process.interruptible import InterruptibleIterator, Stopped, StoppedMidway
 from pipeline.process.stop_signal import StopSignal
+from pipeline.process.watchdog import Watchdog
 from pipeline.training.loop.compute_meter import ComputeMeter
 from pipeline.training.loop.confusion import Confusions
 from pipeline.training.loop.evaluate import Evaluation
@@ -56,6 +57,7 @@ class TrainLoop:
         evaluate: passes over the evaluation split, given how to read batches; None: there is none.
         checkpointer: where to save.
         best: where to save the best evaluation's state; None: nowhere.
+        watchdog: told of all that gets on.
         log: where scalars and pictures go.
         compute: counts what the run costs.
         class_names: by label.
@@ -73,6 +75,7 @@ class TrainLoop:
     evaluate: Callable[[ReadBatches], Evaluation] | None
     checkpointer: Checkpointer
     best: BestCheckpoint | None
+    watchdog: Watchdog
     log: MetricsLog
     compute: ComputeMeter
     class_names: Sequence[str]
@@ -98,7 +101,7 @@ class TrainLoop:
             return True
         progress = Progress("training", self.total_steps, step)
         batches = self._reader(stop)(self.batches)
-        window = StepWindow(step, self.batch_size)
+        window = StepWindow(step, self.batch_size, self.watchdog)
         is_whole, finished = True, False
         try:
             try:
@@ -116,6 +119,7 @@ class TrainLoop:
             batches.close()
         if is_whole:
             self._save()
+        self.watchdog.at("writing the last checkpoint")
         self.checkpointer.wait()
         if self.best:
             self.best.wait()
@@ -165,6 +169,17 @@ class TrainLoop:
         """How batches are read, here and in the evaluation."""
         alone = not self.strategy.extended._in_multi_worker_mode()
         return lambda batches: InterruptibleIterator(batches, stop, alone=alone)
+
+    def _watched_reader(self, stop: StopSignal) -> ReadBatches:
+        """The evaluation's reader: the watchdog hears of each batch."""
+        read = self._reader(stop)
+
+        def watched(batches: Batches) -> Iterator[Batch]:
+            for number, batch in enumerate(batches, 1):
+                self.watchdog.at(f"the evaluation, after its batch {number}")
+                yield batch
+
+        return lambda batches: read(watched(batches))
 
     def _explained(self, error: UserError, window: StepWindow) -> UserError:
         """`error` with its step, what is kept, and the remedy."""
@@ -233,6 +248,7 @@ class TrainLoop:
     def _check_workers(self, step: int) -> None:
         """Before a checkpoint is written of weights that are not those of all."""
         if self.strategy.extended._in_multi_worker_mode():
+            self.watchdog.at("comparing its weights with the other workers'")
             check_workers_agree(
                 self.strategy,
                 {"step": step, "weights": self.state.fingerprint()},
@@ -243,6 +259,7 @@ class TrainLoop:
     def _save(self) -> float:
         """Begin to save; tells the seconds that training waited."""
         started = time.monotonic()
+        self.watchdog.at("saving a checkpoint")
         self.log.flush()
         self.checkpointer.save()
         return time.monotonic() - started
@@ -251,7 +268,7 @@ class TrainLoop:
         assert self.evaluate is not None  # _is_evaluation_due
         started = time.monotonic()
         try:
-            metrics, confusions = self.evaluate(self._reader(stop))
+            metrics, confusions = self.evaluate(self._watched_reader(stop))
         except tf.errors.OpError as error:
             if not isinstance(failed_input(error), InputFailed):
                 raise

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -114,6 +116,36 @@ def test_options_of_the_run_are_compared_and_those_of_one_worker_are_not(config,
     assert compared_options(with_transfer).keys() == options.keys()
 
 
+def test_a_killed_worker_is_restarted_and_the_weights_are_those_of_an_undisturbed_run(
+    config, change, tmp_path, capfd
+):
+    config = change(
+        config, steps=60, log__every_steps=1, checkpoint__every_steps=4, data__eval_split=None
+    )
+    disturbed = change(config, export=False, workdir=config.workdir + "_disturbed")
+    yaml = write_yaml(disturbed, tmp_path / "config.yaml")
+    killed = []
+
+    def kill_one():
+        while not list(Path(disturbed.workdir, "checkpoints").glob("ckpt-*.index")):
+            time.sleep(0.05)
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                command = (process / "cmdline").read_bytes().split(b"\0")
+                if yaml.encode() in command and command[-3:-1] == [b"--worker_index", b"1"]:
+                    killed.append(int(process.name))
+                    os.kill(killed[-1], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one, daemon=True)
+    killer.start()
+    status = launch_local.main(["--restarts", "1", "--show_all", "--", "--config", yaml])
+    shown = capfd.readouterr().out
+    assert status == 0, shown
+    assert len(killed) == 1 and "restart 1 of 1" in shown and "resumed at step" in shown
+    run(change(config, export=False))
+    assert_same_checkpoint(disturbed, config, 60, 1e-4)
+
+
 def test_sigterm_to_one_stops_both_at_one_step_with_a_checkpoint(
     config, change, tmp_path, monkeypatch
 ):
@@ -155,7 +187,7 @@ def test_a_lost_worker_is_one_line():
         explain_lost_worker(SEVERAL),
     ):
         raise GONE
-    assert "\n" not in str(error.value) and error.value.exit_status == 1
+    assert "\n" not in str(error.value) and error.value.exit_status == 75
     with pytest.raises(WorkerLost), explain_lost_worker(SEVERAL):
         raise InputFailed("no batch") from GONE
 
