@@ -171,7 +171,9 @@ def train(
         best=best,
         watchdog=watchdog,
         log=log,
-        compute=ComputeMeter(accelerators, training_flops(model), log.device_hours),
+        compute=ComputeMeter(
+            accelerators, training_flops(model), log.device_hours, log.useful_hours
+        ),
         class_names=source.class_names,
         profile=ProfileWindow(*window, workdir.tensorboard) if window and chief else None,
         total_steps=total_steps,

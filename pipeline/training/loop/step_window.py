@@ -43,6 +43,11 @@ class StepWindow:
         self._watchdog = watchdog
         self.restart(first_step)
 
+    @property
+    def seconds(self) -> float:
+        """That the steps took, but for those of `forget_time`."""
+        return self._seconds
+
     def restart(self, first_step: int) -> None:
         """Begin a new row after `first_step` finished steps."""
         self._first_step = first_step

@@ -21,7 +21,7 @@ from pipeline.training.loop.compute_meter import ComputeMeter
 from pipeline.training.loop.confusion import Confusions
 from pipeline.training.loop.evaluate import Evaluation
 from pipeline.training.loop.loop_options import LoopOptions
-from pipeline.training.loop.metrics_log import DEVICE_HOURS, MetricsLog
+from pipeline.training.loop.metrics_log import DEVICE_HOURS, GOODPUT, MetricsLog
 from pipeline.training.loop.pictures import labelled_images
 from pipeline.training.loop.profile_window import ProfileWindow
 from pipeline.training.loop.step_loop import StepLoop, make_step_loop
@@ -149,7 +149,7 @@ class TrainLoop:
                 progress.note(self.profile.stop())
             if self._is_due(step, self.options.log.every_steps):
                 self.checkpointer.check()
-                row = self._row(step, window.summary() | extra, progress)
+                row = self._row(step, window, progress) | extra
                 self.log.scalars(step, row)
                 progress.update(step, _describe(row))
                 window.restart(step)
@@ -235,11 +235,13 @@ class TrainLoop:
         due = step > 0 and self._is_due(step, self.options.eval_every_steps)
         return self.evaluate is not None and due
 
-    def _row(self, step: int, row: dict[str, float], progress: Progress) -> dict[str, float]:
+    def _row(self, step: int, window: StepWindow, progress: Progress) -> dict[str, float]:
         """The scalars of a window, with those that are known here alone."""
+        row = window.summary()
         row["train/parameter_norm"] = self.state.parameter_norm()
         if "speed/images_per_second" in row:
             row |= self.compute.rates(row["speed/images_per_second"])
+        row[GOODPUT] = self.compute.goodput(window.seconds)
         eta = progress.eta_seconds(step)
         if eta is not None:
             row["speed/eta_seconds"] = eta
