@@ -23,7 +23,7 @@ unit: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # vit_keras' forward passes and weights on another backend than TensorFlow. Nothing runs twice, so
-# that compiling without optimisation is quicker.
+# that compiling without optimization is quicker.
 backends: $(VENV)/installed-test
 	KERAS_BACKEND=jax JAX_PLATFORMS=cpu XLA_FLAGS=--xla_backend_optimization_level=0 \
 		$(BIN)/python -m pytest -n 2 -m any_backend tests/vit_keras

@@ -1,6 +1,6 @@
 """Write Fashion-MNIST as a dataset folder, from the IDX files that it is published in.
 
-70,000 pictures of clothes, 28×28 pixels in grey (H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a
+70,000 pictures of clothes, 28×28 pixels in gray (H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a
 Novel Image Dataset for Benchmarking Machine Learning Algorithms", arXiv 1708.07747).
 
     apt-get install dataset-fashion-mnist
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         Pictures(options.input),
         EngineOptions(runner="in_process"),  # seconds of work, not worth starting workers for
         class_names=list(CLASSES),
-        description="Fashion-MNIST: pictures of clothes of 28×28 pixels, in grey.",
+        description="Fashion-MNIST: pictures of clothes of 28×28 pixels, in gray.",
         total=total,
     )
 

@@ -107,7 +107,7 @@ def run_duplicates(total: int, runner: str) -> None:
 
 
 def make_blocks(unit: tuple[int, int], tables: Any, parts: int) -> Iterator[Any]:
-    """Random hashes; each hundredth is that of its neighbour but for a few bits."""
+    """Random hashes; each hundredth is that of its neighbor but for a few bits."""
     from beam_jobs.duplicates.hash_shard import HashShard, PerceptualHasher
 
     start, end = unit

@@ -24,7 +24,7 @@ import torch
 from vit_keras.weights.config_files import Told
 from vit_keras.weights.files import Checkpoint, weights_from
 from vit_keras.weights.infer import Asked, infer_model
-from vit_keras.weights.timm import is_timm, normalise_timm
+from vit_keras.weights.timm import is_timm, normalize_timm
 from vit_keras.weights.timm_config import read_timm_config
 
 MODULES = ("vision_transformer", "vision_transformer_hybrid", "deit")
@@ -52,7 +52,7 @@ def check(tag):
             raise ValueError("no timm layout")
         source = Path(tag)
         told = Told("config.json", read_timm_config(config))
-        checkpoint = Checkpoint(source, "timm", normalise_timm(arrays), told)
+        checkpoint = Checkpoint(source, "timm", normalize_timm(arrays), told)
         model_class, arguments = infer_model(checkpoint, Asked({}))
         with keras.StatelessScope(initialize_variables=False):
             ours = model_class(**arguments)

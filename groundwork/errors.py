@@ -1,5 +1,8 @@
 """The errors that a command reports in one line."""
 
+TRY_AGAIN = 75
+"""Exit status (EX_TEMPFAIL of sysexits.h) on which a supervisor starts the same command again."""
+
 
 class UserError(Exception):
     """Bad input. Its message names the culprit and the remedy, in one line."""
@@ -38,7 +41,7 @@ class InputFailed(UserError):
 class WorkerLost(UserError):
     """Another worker of the run is gone. The last good checkpoint is kept."""
 
-    exit_status = 1
+    exit_status = TRY_AGAIN
 
 
 def one_line(error: BaseException, length: int | None = 300) -> str:

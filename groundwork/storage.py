@@ -43,9 +43,9 @@ _FIRST_DELAY_S = 0.5
 _BLOCK_BYTES = 8 << 20
 """What a request reads of a file that is read from its beginning to its end."""
 _JOINED_BYTES = 8 << 20
-"""Neighbouring ranges are read together up to this size."""
+"""Neighboring ranges are read together up to this size."""
 _GAP_BYTES = 1024
-"""What may lie between neighbours: the padding behind a tar's member and the next one's header."""
+"""What may lie between neighbors: the padding behind a tar's member and the next one's header."""
 _SENT_AT_ONCE_BYTES = 8 << 20
 
 _Result = TypeVar("_Result")
@@ -213,7 +213,7 @@ def read(path: str) -> bytes:
 
 
 def read_ranges(path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-    """Read parts of the file `path`: exactly these, neighbours together, several at once.
+    """Read parts of the file `path`: exactly these, neighbors together, several at once.
 
     Args:
         path: the file or its URL.
@@ -271,11 +271,11 @@ def read_parts(parts: Sequence[Part]) -> list[bytes | OSError]:
             own = parts[number].length
             found[number] = bytes(data[start : None if own is None else start + own])
 
-    in_parallel(fetch, _neighbours(parts))
+    in_parallel(fetch, _neighbors(parts))
     return found
 
 
-def _neighbours(parts: Sequence[Part]) -> list[list[int]]:
+def _neighbors(parts: Sequence[Part]) -> list[list[int]]:
     """Numbers of the parts that one request reads, for each request."""
     groups: list[list[int]] = []
     path, start, end = "", 0, 0

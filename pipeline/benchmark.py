@@ -26,17 +26,19 @@ from pipeline.speed.benchmark_config import (
 
 if TYPE_CHECKING:
     from pipeline.speed.serving_speed import ServingReport
+    from pipeline.speed.step_graph import StepGraph
     from pipeline.speed.training_speed import TrainingReport
 
 PROG = "python -m pipeline.benchmark"
-USAGE = f"""usage: {PROG} input|step|both|serve [options]
+USAGE = f"""usage: {PROG} input|step|both|graph|serve [options]
 
   input   read, decode and augment training images, without training
   step    train on one synthetic batch again and again
   both    each alone, then together: names the bottleneck and what helps
+  graph   operations, bytes to the device and collectives of a step, read without running it
   serve   latency and throughput of an exported model
 
-Each takes --help. The first three measure the recipe that --config names (without it,
+Each takes --help. All but serve are of the recipe that --config names (without it,
 {DEFAULT_RECIPE}); serve takes --model."""
 
 
@@ -46,8 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if what in ("--help", "-h"):
         print(USAGE)
         return 0
-    if what not in ("input", "step", "both", "serve"):
-        raise UserError(f"say what to measure first: input, step, both or serve, not {what!r}")
+    if what not in ("input", "step", "both", "graph", "serve"):
+        raise UserError(
+            f"say what to measure first: input, step, both, graph or serve, not {what!r}"
+        )
     prog = f"{PROG} {what}"
     report: TrainingReport | ServingReport
     if what == "serve":
@@ -66,12 +70,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_training_benchmark(config, what)
     check_run_config(config)
     import_tensorflow()
+    if what == "graph":
+        from pipeline.speed.step_graph import read_step_graph
+
+        graph = read_step_graph(config)
+        print(_graph_table(graph))
+        _write(graph.as_dict(), config.json)
+        return 0
     from pipeline.speed.training_speed import measure_training
 
     report = measure_training(config, what)
     print(_training_table(report, config))
     _write(report.as_dict(), config.json)
     return 0
+
+
+def _graph_table(graph: StepGraph) -> str:
+    sizes = ", ".join(f"{size / 1e6:,.3g} MB" for size in graph.collective_bytes)
+    return (
+        "a step of one replica\n"
+        f"operations outside XLA    {graph.operations:,}\n"
+        f"functions compiled by XLA {graph.compiled_functions:,}\n"
+        f"host to device            {graph.host_to_device_bytes / 1e6:,.3g} MB\n"
+        f"collectives               {len(graph.collective_bytes)}: {sizes}"
+    )
 
 
 def _training_table(report: TrainingReport, config: TrainingBenchmarkConfig) -> str:

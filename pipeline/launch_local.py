@@ -33,6 +33,9 @@ class LaunchConfig:
     """Worker processes. GPUs are dealt out evenly among them."""
     show_all: bool = False
     """Show the output of all workers, not of the first alone."""
+    restarts: int = 0
+    """How often to start all workers again where one was killed or lost, or ended with exit status
+    75, as by --stall_timeout. They go on from the newest checkpoint."""
     grace_seconds: float = 20.0
     """Time for the others to end after one has failed, before they are killed."""
 
@@ -44,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     launch = command_line.parse(LaunchConfig, arguments[:split], prog=PROG)
     if launch.workers < 1:
         raise UserError(f"workers is {launch.workers}: it must be at least 1")
+    if launch.restarts < 0:
+        raise UserError(f"restarts is {launch.restarts}: it must not be negative")
     if launch.grace_seconds < 0:
         raise UserError(f"grace_seconds is {launch.grace_seconds}: it must not be negative")
     options = arguments[split + 1 :]
@@ -52,18 +57,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if config.workers is not None or config.strategy not in ("auto", "multi_worker"):
         raise UserError("launch_local sets strategy, workers and worker_index itself: leave them")
-    addresses = ",".join(f"127.0.0.1:{port}" for port in free_ports(launch.workers))
-    command = [sys.executable, "-m", "pipeline.pretrain", *options]
-    command += ["--strategy", "multi_worker", "--workers", addresses]
     check_run_config(config)
     prepare_source(config.data.source, config.data.prepare)
-    group = WorkerGroup(
-        [[*command, "--worker_index", str(index)] for index in range(launch.workers)],
-        worker_environments(os.environ, launch.workers, _gpus(os.environ)),
-        grace_seconds=launch.grace_seconds,
-        show_all=launch.show_all,
-    )
-    return group.run()
+    environments = worker_environments(os.environ, launch.workers, _gpus(os.environ))
+    for restart in range(launch.restarts + 1):
+        if restart:
+            print(f"restart {restart} of {launch.restarts}", flush=True)
+        group = WorkerGroup(
+            _commands(options, launch.workers),
+            environments,
+            grace_seconds=launch.grace_seconds,
+            show_all=launch.show_all,
+        )
+        status = group.run()
+        if not group.may_restart:
+            break
+    return status
+
+
+def _commands(options: Sequence[str], workers: int) -> list[list[str]]:
+    """The command of each worker, on ports that are free now."""
+    addresses = ",".join(f"127.0.0.1:{port}" for port in free_ports(workers))
+    command = [sys.executable, "-m", "pipeline.pretrain", *options]
+    command += ["--strategy", "multi_worker", "--workers", addresses]
+    return [[*command, "--worker_index", str(index)] for index in range(workers)]
 
 
 def worker_environments(

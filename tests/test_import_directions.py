@@ -86,6 +86,7 @@ FOLDERS = {
     "evaluation/transfer named_models process readiness recipe serving training/loop "
     "training/objectives training/state training/step workdir",
     "pipeline/speed": "data/batches data/dataset devices recipe serving training/model "
+    "training/objectives "
     "training/state training/step",
     "pipeline/study": "data/dataset evaluation/reports evaluation/transfer figures process "
     "readiness recipe training/model",

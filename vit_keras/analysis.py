@@ -1,4 +1,4 @@
-"""What a trained ViT has learned, as arrays: the analyses of the paper's section 4.5."""
+"""What a trained ViT has learned, as arrays: the analyzes of the paper's section 4.5."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def mean_attention_distance(
 
 
 def position_similarity(model: VisionTransformer) -> np.ndarray:
-    """Cosine similarity of each patch's position embedding with all others (Figure 7, centre).
+    """Cosine similarity of each patch's position embedding with all others (Figure 7, center).
 
     Args:
         model: a ViT with learned or fixed absolute position embeddings. Where each block has its

@@ -24,7 +24,7 @@ from vit_keras.layers.std_conv import StdConv, pad_fixed
 
 @keras.saving.register_keras_serializable("vit_keras")
 class BiTResNet(ImageClassifier):
-    """ResNetV2 with group norm and weight standardisation (BiT, arXiv 1912.11370, section 3.2).
+    """ResNetV2 with group norm and weight standardization (BiT, arXiv 1912.11370, section 3.2).
 
     `vit_keras.create_model("BiT-R50x1", ...)` fills in the sizes of a named variant.
 

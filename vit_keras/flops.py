@@ -49,7 +49,7 @@ class Cost:
         """FLOPs of a forward and backward pass.
 
         The backward pass has two products for each of the forward pass: by the inputs and by the
-        weights. Rematerialisation does the forward pass again.
+        weights. Rematerialization does the forward pass again.
         """
         return (4 if self.remat else 3) * self.forward_flops
 

@@ -26,8 +26,8 @@ class MaskedPatchModel(keras.Model):
     token, 10 % the embedding of another patch of the image, 10 % stay. The encoder's output at
     the corrupted patches predicts one of three targets:
 
-    - "mean_color": the patch's mean colour, 3 bits per channel, one of 512 classes;
-    - "downsampled": the patch at 4×4 pixels, 16 colours of 512 classes each;
+    - "mean_color": the patch's mean color, 3 bits per channel, one of 512 classes;
+    - "downsampled": the patch at 4×4 pixels, 16 colors of 512 classes each;
     - "pixels": all pixels, by L2 regression.
 
     Source: ViT paper, appendix B.1.2; its code was not released.
@@ -182,9 +182,9 @@ class MaskedPatchModel(keras.Model):
             seeds: `[batch]` int32, from which corruption and dropout follow; None: drawn.
 
         Returns:
-            `[batch]` float32 each. The loss: cross-entropy in nats for the two colour targets (for
-            "downsampled", the mean over its 16 colours), the mean squared error for "pixels". The
-            share of colours that are predicted right, in [0, 1]; 0 for "pixels".
+            `[batch]` float32 each. The loss: cross-entropy in nats for the two color targets (for
+            "downsampled", the mean over its 16 colors), the mean squared error for "pixels". The
+            share of colors that are predicted right, in [0, 1]; 0 for "pixels".
         """
         predictions, corrupted = self.predict_patches(images, training=training, seeds=seeds)
         targets = self.targets(images)
@@ -221,7 +221,7 @@ class MaskedPatchModel(keras.Model):
 
 
 def _color(rgb: Any) -> Any:
-    """Class of a colour, `[..., 3]` in [-1, 1] to `[...]` int32 below 512: 3 bits a channel."""
+    """Class of a color, `[..., 3]` in [-1, 1] to `[...]` int32 below 512: 3 bits a channel."""
     levels = ops.floor((rgb + 1) / 2 * COLORS_PER_CHANNEL)
     levels = ops.cast(ops.clip(levels, 0, COLORS_PER_CHANNEL - 1), "int32")
     return (levels[..., 0] * COLORS_PER_CHANNEL + levels[..., 1]) * COLORS_PER_CHANNEL + levels[

@@ -1,6 +1,6 @@
 """Read the images that entries point to.
 
-What lies behind URLs is read ahead, by exact ranges, many at once and neighbours in a tar together:
+What lies behind URLs is read ahead, by exact ranges, many at once and neighbors in a tar together:
 one request each would wait for the network 50 times a second at most.
 """
 
@@ -46,7 +46,7 @@ def read(
     """The bytes of each image, in the same order, or why they cannot be had.
 
     Args:
-        wanted: the images, neighbours best side by side.
+        wanted: the images, neighbors best side by side.
         folder: the dataset folder, where the copies of what cannot be read in place lie.
         downloads: those of the images at http:// and https:// URLs.
 

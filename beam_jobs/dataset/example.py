@@ -1,4 +1,4 @@
-"""One labelled image as a tf.Example, without TensorFlow."""
+"""One labeled image as a tf.Example, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from beam_jobs.dataset.extra_features import Field
 
 
 class Example(NamedTuple):
-    """One labelled image of a dataset folder."""
+    """One labeled image of a dataset folder."""
 
     image: bytes
     """Encoded: JPEG, PNG, GIF or BMP."""

@@ -213,7 +213,7 @@ def _scaled(size: tuple[int, int], shorter: int) -> tuple[int, int]:
 
 
 def _encode(image: Image.Image, lossy: bool, quality: int) -> bytes:
-    image.info = {}  # no EXIF, no colour profile: what is stored is what is seen
+    image.info = {}  # no EXIF, no color profile: what is stored is what is seen
     encoded = io.BytesIO()
     if lossy:
         image.save(encoded, "JPEG", quality=quality)

@@ -13,7 +13,7 @@ class ViewConfig:
     image_size: int | tuple[int, int] = 224
     """Size that the model sees, in pixels: one number, or [height, width]."""
     eval_resize: int | None = None
-    """Evaluation: resize the shorter side to this many pixels, then crop the centre (256 for a
+    """Evaluation: resize the shorter side to this many pixels, then crop the center (256 for a
     224-pixel model). null: resize straight to `image_size`, as the original ViT code does."""
     crop: Literal["inception", "resize"] = "inception"
     """Training: random crop of random area and aspect, or the whole image resized."""

@@ -12,7 +12,6 @@ from groundwork.errors import InputFailed, WorkerLost, one_line
 
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError)
 BARRIER = "end_of_run"
-BARRIER_HOURS = 24
 
 
 @contextlib.contextmanager
@@ -31,12 +30,12 @@ def explain_lost_worker(strategy: tf.distribute.Strategy) -> Iterator[None]:
         ) from error
 
 
-def end_together(strategy: tf.distribute.Strategy) -> None:
+def end_together(strategy: tf.distribute.Strategy, limit_seconds: float) -> None:
     """Wait until every worker has come here; with one worker, not at all.
 
     The first one comes last, after its checkpoint, export and evaluation. Were the others to end
     before, its TensorFlow would take them for crashed. The wait ends when a worker dies, which
-    TensorFlow's heartbeats tell within seconds, and after BARRIER_HOURS at the latest.
+    TensorFlow's heartbeats tell within seconds, and after `limit_seconds` at the latest.
 
     Raises:
         WorkerLost: one has died, or has not come in time.
@@ -45,7 +44,7 @@ def end_together(strategy: tf.distribute.Strategy) -> None:
         return
     with explain_lost_worker(strategy):
         try:
-            context.context().wait_at_barrier(BARRIER, BARRIER_HOURS * 3_600_000)
+            context.context().wait_at_barrier(BARRIER, round(limit_seconds * 1000))
         except tf.errors.OpError as error:
             raise tf.errors.UnavailableError(None, None, error.message) from error
 

@@ -92,9 +92,24 @@ def use_xla(jit_compile: str, strategy: tf.distribute.Strategy) -> bool:
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes what only one may write: checkpoints, logs, exports."""
+    return worker_index(strategy) == 0
+
+
+def worker_index(strategy: tf.distribute.Strategy) -> int:
+    """Place of this process among the workers; 0 where it is alone."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return True
-    return bool(strategy.cluster_resolver.task_id == 0)
+        return 0
+    return int(strategy.cluster_resolver.task_id)
+
+
+def communication_options() -> tf.distribute.experimental.CommunicationOptions:
+    """How workers sum gradients: by NCCL where they have GPUs, which TensorFlow takes on this word
+    alone; otherwise by its ring over gRPC."""
+    implementations = tf.distribute.experimental.CommunicationImplementation
+    has_gpus = bool(tf.config.list_physical_devices("GPU"))
+    return tf.distribute.experimental.CommunicationOptions(
+        implementation=implementations.NCCL if has_gpus else implementations.RING
+    )
 
 
 def _detect() -> str:
@@ -117,7 +132,7 @@ def _multi_worker_strategy(cluster: Cluster) -> tf.distribute.Strategy:
     # Python would heed Ctrl-C only when TensorFlow's wait is over, which may take an hour.
     previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver, communication_options())
     except tf.errors.OpError as error:
         raise UserError(
             f"--strategy multi_worker: {cluster} did not start "

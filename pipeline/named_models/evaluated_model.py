@@ -28,6 +28,7 @@ from pipeline.named_models.pixel_range import in_pipeline_range
 from pipeline.serving.description import FILE_NAME
 from pipeline.serving.export_folder import export_model
 from pipeline.serving.loading import Export, open_export
+from pipeline.serving.local_copy import local_copy
 from pipeline.serving.signatures import Activation
 from vit_keras.hub.choose_weights import WEIGHTS
 from vit_keras.hub.http_file import file_sha256

@@ -12,9 +12,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 
+from groundwork.errors import TRY_AGAIN
 from pipeline.process.child_process import end_with_parent
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+KILLED = {number for number in signal.Signals if number not in SIGNALS}
+"""What ends a process that was not asked to stop: memory that ran out, a crash, TensorFlow's own
+abort where the other workers are gone."""
 POLL_SECONDS = 0.1
 LAST_LINES = 30
 
@@ -51,6 +55,12 @@ class WorkerGroup:
         self._workers: list[subprocess.Popen[str]] = []
         self._last = [collections.deque[str](maxlen=LAST_LINES) for _ in commands]
         self._signalled = False
+        self._restartable = False
+
+    @property
+    def may_restart(self) -> bool:
+        """Whether a new start may help: a worker was killed, or asked for it by TRY_AGAIN."""
+        return self._restartable and not self._signalled
 
     def run(self) -> int:
         """Start the workers and wait for all.
@@ -102,19 +112,27 @@ class WorkerGroup:
             time.sleep(POLL_SECONDS)
         if failed is None and (failed := self._first_failed()) is not None and not self._signalled:
             self._report(failed)
-        return 0 if failed is None else _exit_status(self._workers[failed])
+        if failed is None:
+            return 0
+        status = _exit_status(self._workers[failed])
+        self._restartable = status == TRY_AGAIN or status - 128 in KILLED
+        return status
 
     def _first_failed(self) -> int | None:
         return next((i for i, worker in enumerate(self._workers) if worker.poll()), None)
 
     def _report(self, number: int) -> None:
+        status = _exit_status(self._workers[number])
         time.sleep(POLL_SECONDS)  # the reader may lag behind the worker's end
         if number and not self._show_all:
             for line in self._last[number]:
                 print(f"[{number}] {line}", flush=True)
+        if status == TRY_AGAIN and not self._show_all:  # where do the others stand?
+            for other, last in enumerate(self._last):
+                if other not in (0, number) and last:
+                    print(f"[{other}] {last[-1]}", flush=True)
         running = sum(worker.poll() is None for worker in self._workers)
         others = f"; stopping the other {running}" if running else ""
-        status = _exit_status(self._workers[number])
         print(f"worker {number} ended with exit status {status}{others}", file=sys.stderr)
 
     def _read(self, number: int) -> None:

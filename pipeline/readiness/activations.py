@@ -16,7 +16,7 @@ number in the compute type (2 or 4), and norms and softmax in float32:
 A last block that is computed for the class token alone keeps T·D · (5s, and 4 more where s is 2).
 
 Dropout keeps 2s for each number that it may drop, LayerScale 4s·T·D, QK-norm 5s·T·D. With
-rematerialisation a block keeps its input alone, s·T·D, and one block at a time is computed again.
+rematerialization a block keeps its input alone, s·T·D, and one block at a time is computed again.
 
 In a ResNet it is the group norms that keep: for each number that they read, 3 numbers before a BiT
 convolution (the norm's input, the ReLU's output and its padded copy) and 2 in a hybrid's stem; the

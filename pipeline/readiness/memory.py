@@ -32,7 +32,7 @@ class Memory:
         weights: in float32, and a copy in the compute type where that is smaller.
         gradients: of one microbatch, their sum over microbatches, what the all-reduce packs, and
             what SAM keeps of the weights.
-        slots: of the optimiser; exact.
+        slots: of the optimizer; exact.
         average: moving average of the weights.
         activations: of one microbatch; see `activations`.
         images: batches on the device: the one in use and the next.
@@ -60,7 +60,7 @@ class Memory:
         parts = {
             "weights": self.weights,
             "gradients": self.gradients,
-            "optimiser": self.slots,
+            "optimizer": self.slots,
             "average": self.average,
             "activations": self.activations,
             "images": self.images,
@@ -70,7 +70,7 @@ class Memory:
 
 
 def slot_bytes(model: keras.Model, optim: OptimConfig) -> int:
-    """Bytes of the optimiser's slots for `model`, of which nothing is allocated."""
+    """Bytes of the optimizer's slots for `model`, of which nothing is allocated."""
     with tf.Graph().as_default():
         variables = [tf.Variable(tf.zeros(weight.shape)) for weight in model.trainable_variables]
         slots = make_optimizer(variables, weight_rules(model, optim), optim).slots
@@ -94,7 +94,7 @@ def estimate(
     Args:
         model: what is trained; it may have been made with shapes alone.
         config: of the run. Where its `model.remat` is given, it wins over that of `model`.
-        slots: bytes of the optimiser's; see `slot_bytes`.
+        slots: bytes of the optimizer's; see `slot_bytes`.
         replicas: that share the global batch.
         compute_bytes: bytes of a number in the compute type, 2 or 4.
     """

@@ -26,6 +26,7 @@ def check_run_config(config: PretrainConfig) -> None:
         "batch_size",
         "accumulate",
         "steps_per_loop",
+        "stall_timeout",
         "eval_every_steps",
         "eval_batch_size",
         "checkpoint.every_steps",

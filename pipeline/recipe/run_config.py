@@ -57,7 +57,7 @@ class PretrainConfig(StepConfig, LoopOptions, DeviceOptions):
     stopped goes on from here."""
     model: ModelConfig = field(default_factory=ModelConfig)
     steps: int | None = None
-    """Optimiser steps; give this or `epochs`."""
+    """Optimizer steps; give this or `epochs`."""
     epochs: float | None = None
     """Passes over the training split; give this or `steps`."""
     ema_decay: float | None = None
@@ -66,7 +66,7 @@ class PretrainConfig(StepConfig, LoopOptions, DeviceOptions):
     seed: int = 0
     """Everything random follows from it: initial weights, order, augmentation, dropout."""
     resume: str | None = None
-    """Workdir of another run to take model, optimiser and step from, where this workdir holds no
+    """Workdir of another run to take model, optimizer and step from, where this workdir holds no
     checkpoint."""
     init_from: str | None = None
     """What to take weights from, where there is no checkpoint to resume: an export, a workdir, a

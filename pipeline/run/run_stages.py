@@ -18,6 +18,10 @@ from pipeline.run.train_stage import train
 from pipeline.serving.export_config import ExportConfig
 from pipeline.workdir.workdir import Workdir
 
+EXPORT_SECONDS = 3_600.0
+TRANSFER_SECONDS = 8 * 3_600.0
+"""That the other workers wait at the end, while the first one exports and evaluates."""
+
 
 def run(config: PretrainConfig) -> int:
     """Run every stage that is not finished yet; returns the exit status.
@@ -42,7 +46,8 @@ def run(config: PretrainConfig) -> int:
             status = train(config, workdir, strategy, stop)
         if status == 0 and chief:
             _export_and_evaluate(config, workdir)
-    end_together(strategy)
+    evaluates = config.export and config.transfer is not None
+    end_together(strategy, TRANSFER_SECONDS if evaluates else EXPORT_SECONDS)
     return status
 
 

@@ -24,11 +24,14 @@ from pipeline.data.dataset.source import Source, open_source
 from pipeline.data.dataset.split import Split
 from pipeline.devices import strategy as strategies
 from pipeline.devices.accelerators import find_accelerators
+from pipeline.devices.worker_agreement import check_workers_agree
 from pipeline.named_models.evaluated_model import initial_weights
 from pipeline.process.check import raise_first_error
 from pipeline.process.disk_full import explain_full_disk
 from pipeline.process.stop_signal import StopSignal
+from pipeline.process.watchdog import Watchdog
 from pipeline.readiness.run_checks import check_start
+from pipeline.recipe.compared_options import compared_options
 from pipeline.recipe.hyperparameters import hyperparameters
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.training.loop.compute_meter import ComputeMeter, training_flops
@@ -58,6 +61,8 @@ def train(
         UserError: bad input; as its subclasses, what ended the training.
     """
     data = config.data
+    # First the options: those of another model, and the workers would wait for ever.
+    check_workers_agree(strategy, compared_options(config), "start all with the same options")
     source, train_split, eval_split = _open_data(config, workdir)
     replicas = strategy.num_replicas_in_sync
     check_divisible(config, replicas, mixes_images=data.mixes_images)
@@ -71,6 +76,7 @@ def train(
             f"choose earlier ones"
         )
     chief = strategies.is_chief(strategy)
+    jit_compile = strategies.use_xla(config.jit_compile, strategy)
 
     with strategy.scope():
         policy = strategies.compute_policy(config.precision, strategy)
@@ -95,6 +101,17 @@ def train(
     keep_best = config.checkpoint.keep_best
     best = BestCheckpoint(state, workdir.best_checkpoint, keep_best, chief) if keep_best else None
     start = start_state(state, checkpointer, config.resume, config.init_from, initial_weights)
+    check_workers_agree(
+        strategy,
+        {
+            "step": int(state.step.numpy()),
+            "weights": state.fingerprint(),
+            "dataset": source.fingerprint,
+            "train split": train_split.fingerprint,
+            "eval split": eval_split.fingerprint if eval_split else "none",
+        },
+        f"all need the same dataset and one workdir that every worker sees ({config.workdir})",
+    )
     if chief:
         _announce(config, workdir, strategy, source, train_split, total_steps, policy, start)
         for check in checks:
@@ -105,7 +122,12 @@ def train(
     evaluate: Callable[[ReadBatches], Evaluation] | None = None
     if eval_split:
         evaluate_batches = make_evaluate(
-            strategy, state, config, eval_split.num_examples, confusions=config.log.pictures
+            strategy,
+            state,
+            config,
+            eval_split.num_examples,
+            jit_compile=jit_compile,
+            confusions=config.log.pictures,
         )
         global_batch = config.eval_batch_size or config.batch_size
         eval_input = distributed_eval_batches(strategy, eval_split, data, global_batch)
@@ -129,6 +151,7 @@ def train(
                     total_steps=total_steps,
                 )
             )
+    watchdog = Watchdog(config.stall_timeout, f"worker {strategies.worker_index(strategy)}")
     loop = TrainLoop(
         options=config,
         batch_size=config.batch_size,
@@ -140,20 +163,23 @@ def train(
             state,
             config,
             total_steps=total_steps,
-            jit_compile=strategies.use_xla(config.jit_compile, strategy),
+            jit_compile=jit_compile,
             class_weights=_class_weights(config, workdir, source, train_split, chief),
         ),
         batches=distributed_train_batches(strategy, order, train_split, data, start_step),
         evaluate=evaluate,
         checkpointer=checkpointer,
         best=best,
+        watchdog=watchdog,
         log=log,
-        compute=ComputeMeter(accelerators, training_flops(model), log.device_hours),
+        compute=ComputeMeter(
+            accelerators, training_flops(model), log.device_hours, log.useful_hours
+        ),
         class_names=source.class_names,
         profile=ProfileWindow(*window, workdir.tensorboard) if window and chief else None,
         total_steps=total_steps,
     )
-    with contextlib.closing(log):
+    with contextlib.closing(log), watchdog:
         finished = loop.run(stop)
     # A signal of the last moments, too, is heard: all workers end here together.
     if finished and not stop.agreed(strategy, sys.maxsize):

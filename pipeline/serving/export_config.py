@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass
 class ComparisonData:
-    """Labelled images to compare a conversion with the SavedModel on."""
+    """Labeled images to compare a conversion with the SavedModel on."""
 
     source: str | None = None
     """Dataset folder, or a TFDS name; null: no comparison."""
@@ -54,6 +54,6 @@ class ExportOptions:
     """What to export instead of a `workdir`: a file of weights, or a name such as hf://timm/NAME or
     vit:ViT-B_16. For litert and onnx an export folder too."""
     precision: Literal["float32", "float16", "int8"] = "float32"
-    """Of a conversion. int8: dynamic quantisation, which needs no calibration images."""
+    """Of a conversion. int8: dynamic quantization, which needs no calibration images."""
     data: ComparisonData = field(default_factory=ComparisonData)
     """Images on which to report what a conversion costs in accuracy."""

@@ -171,7 +171,7 @@ def _compute(facts: RunFacts) -> str:
         lines.append(f"- Device-hours, evaluation included: {hours:.3g}")
     mfu = facts.latest("speed/mfu")
     if mfu is not None:
-        lines.append(f"- Model FLOPs utilisation at the end: {mfu:.1%}")
+        lines.append(f"- Model FLOPs utilization at the end: {mfu:.1%}")
     return "\n".join(lines)
 
 

@@ -26,7 +26,7 @@ class TrainingBenchmarkConfig(PretrainConfig):
     seconds: float = 10.0
     """Time to measure each thing for, after warming up."""
     num_classes: int | None = None
-    """`step` alone: classes of the head, for a recipe whose dataset is not here; null: the
+    """`step` and `graph`: classes of the head, for a recipe whose dataset is not here; null: the
     dataset's."""
     json: str | None = None
     """File to write the numbers to; null: none."""
@@ -51,8 +51,10 @@ class ServingBenchmarkConfig:
 def check_training_benchmark(config: TrainingBenchmarkConfig, what: str) -> None:
     """Raise a UserError that names the first option out of range."""
     _check_seconds(config.seconds)
-    if config.num_classes is not None and what != "step":
-        raise UserError(f"num_classes is for `step`: `{what}` reads the dataset, which has its own")
+    if config.num_classes is not None and what not in ("step", "graph"):
+        raise UserError(
+            f"num_classes is for `step` and `graph`: `{what}` reads the dataset, which has its own"
+        )
     if config.num_classes is not None and config.num_classes < 1:
         raise UserError(f"num_classes is {config.num_classes}: it must be greater than 0")
 

@@ -69,7 +69,7 @@ def measure_training(config: TrainingBenchmarkConfig, what: str) -> TrainingRepo
         UserError: bad input.
     """
     strategy = strategies.make_strategy(config)
-    split, num_classes = _open(config)
+    split, num_classes = open_train_split(config)
     machine = _machine(config, strategy)
     input_speed = step_speed = both_speed = gflops = None
 
@@ -100,7 +100,12 @@ def measure_training(config: TrainingBenchmarkConfig, what: str) -> TrainingRepo
     return TrainingReport(machine, gflops, input_speed, step_speed, both_speed, bottleneck)
 
 
-def _open(config: TrainingBenchmarkConfig) -> tuple[Split | None, int]:
+def open_train_split(config: TrainingBenchmarkConfig) -> tuple[Split | None, int]:
+    """The split that the job trains on and its number of classes; without a dataset that alone.
+
+    Raises:
+        UserError: there is no such dataset.
+    """
     if config.num_classes is not None:
         return None, config.num_classes
     data = config.data

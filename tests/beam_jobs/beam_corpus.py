@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).parent.parent.parent
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (30, 20)) -> Image.Image:
-    """A smooth colour picture, (width, height) `size`, different in each corner."""
+    """A smooth color picture, (width, height) `size`, different in each corner."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (3, 4, 3), dtype=np.uint8))
     return coarse.resize(size, Image.Resampling.BICUBIC)

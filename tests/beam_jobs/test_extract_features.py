@@ -11,7 +11,7 @@ from groundwork.errors import UserError
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A dataset, and a SavedModel whose features are the mean colour."""
+    """A dataset, and a SavedModel whose features are the mean color."""
     tf = pytest.importorskip("tensorflow")
     root = tmp_path_factory.mktemp("features")
     build(make_folder(root / "in"), root / "d", "--shards", "2")

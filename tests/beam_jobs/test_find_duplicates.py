@@ -202,21 +202,21 @@ def test_within_one_dataset_one_of_each_group_stays(tmp_path):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A model whose features are the colours of an image's parts."""
+    """A model whose features are the colors of an image's parts."""
     tf = pytest.importorskip("tensorflow")
 
     def look(image):
         pixels = tf.io.decode_image(image, channels=3, expand_animations=False)
         return tf.reshape(tf.image.resize(pixels, (8, 8), antialias=True), (192,))
 
-    class Colours(tf.Module):
+    class Colors(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image")])
         def features(self, image):
             signature = tf.TensorSpec((192,), tf.float32)
             return {"features": tf.map_fn(look, image, fn_output_signature=signature)}
 
     folder = tmp_path_factory.mktemp("model")
-    model = Colours()
+    model = Colors()
     tf.saved_model.save(model, str(folder), signatures={"features": model.features})
     return folder
 

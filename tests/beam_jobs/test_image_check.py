@@ -80,7 +80,7 @@ def test_alpha_goes_onto_white(mode):
     assert np.abs(result[:, 10:20] - (opaque[:, 10:20] + 255) / 2).max() <= 2
 
 
-def test_a_transparent_colour_goes_onto_white():
+def test_a_transparent_color_goes_onto_white():
     image = picture().quantize(8)
     image.info["transparency"] = int(np.asarray(image)[0, 0])
     checked = check(encoded(image, "PNG", transparency=image.info["transparency"]), Limits())

@@ -27,7 +27,7 @@ def pytest_configure() -> None:
 
 
 def draw_shape(label: int, generator: np.random.Generator) -> np.ndarray:
-    """A disc, a square or stripes of random place, size and colour on noise: uint8 [h, w, 3]."""
+    """A disc, a square or stripes of random place, size and color on noise: uint8 [h, w, 3]."""
     height, width = generator.integers(20, 40, 2)
     image = generator.integers(0, 60, (height, width, 3))
     y, x = np.mgrid[:height, :width] - generator.integers(8, 14, (2, 1, 1))

@@ -17,7 +17,7 @@ def profiled_flops(model):
     """FLOPs of everything in the forward graph, for one image of a batch of 8.
 
     Of a ViT, the graph with all tokens of the last block. A batch, because kernels are
-    standardised once per batch, which counts as no image's cost.
+    standardized once per batch, which counts as no image's cost.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (

@@ -259,7 +259,7 @@ def test_learned_2d_is_column_then_row():
     np.testing.assert_array_equal(patch[1, 2, 4:], to_numpy(layer.rows)[1])
 
 
-def test_standardised_kernel():
+def test_standardized_kernel():
     for with_, expected in (
         ("deviation", lambda w, m, s: (w - m) / (s + 0.1)),
         ("variance", lambda w, m, s: (w - m) / np.sqrt(s**2 + 0.1)),
@@ -275,7 +275,7 @@ def test_standardised_kernel():
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 def test_masks_keep_the_right_share_and_are_independent(rate):
-    seeds = np.arange(64, dtype=np.int32)  # neighbours, the hardest case for the hash
+    seeds = np.arange(64, dtype=np.int32)  # neighbors, the hardest case for the hash
     mask = to_numpy(keep_mask(seeds, (1000,), rate)).astype(float)
     deviation = math.sqrt(rate * (1 - rate))
     assert abs(mask.mean() - (1 - rate)) < 5 * deviation / math.sqrt(mask.size)

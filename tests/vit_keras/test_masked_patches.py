@@ -110,7 +110,7 @@ def test_it_learns_and_compiles():
     ("arguments", "message"),
     [
         ((tiny_vit, "mean_color"), "num_classes=None"),
-        ((lambda: tiny_vit(num_classes=None), "colour"), "mean_color, downsampled, pixels"),
+        ((lambda: tiny_vit(num_classes=None), "color"), "mean_color, downsampled, pixels"),
         (
             (lambda: tiny_vit(num_classes=None, patch_size=2), "downsampled"),
             "multiple of 4 pixels",

@@ -133,9 +133,9 @@ class SelfAttention(keras.layers.Layer):
         if self.qk_norm:
             query, key = self.query_norm(query), self.key_norm(key)
         if rotation is not None:
-            neighbours = self.rope == "grid"
+            neighbors = self.rope == "grid"
             of_query = rotation if only is None else rotation[:, only : only + 1]
-            query, key = rotate(query, of_query, neighbours), rotate(key, rotation, neighbours)
+            query, key = rotate(query, of_query, neighbors), rotate(key, rotation, neighbors)
         return query * (width // self.num_heads) ** -0.5, key, value
 
     def _split(self, product: Any, parts: int) -> Any:

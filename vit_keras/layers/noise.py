@@ -3,7 +3,7 @@
 Ordinary dropout draws one mask for the batch it is given, so that the mask of an image depends on
 how the global batch is cut into replicas and microbatches. Here the mask of an example follows
 from that example's seed alone: training on 1, 2 or 4 replicas, and a resumed run, drop the same
-units. The hash is the finaliser of MurmurHash3 (public domain) in wrapping 32-bit arithmetic.
+units. The hash is the finalizer of MurmurHash3 (public domain) in wrapping 32-bit arithmetic.
 """
 
 from __future__ import annotations

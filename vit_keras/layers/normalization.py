@@ -1,4 +1,4 @@
-"""The normalisations of the family; their statistics are float32 in any precision."""
+"""The normalizations of the family; their statistics are float32 in any precision."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EPSILON = 1e-6  # flax's default, which the official checkpoints were trained wi
 def token_norm(
     name: str, dtype: Any, kind: Norm = "layer_norm", epsilon: float = EPSILON
 ) -> keras.layers.Layer:
-    """Normalisation over the channels of a token.
+    """Normalization over the channels of a token.
 
     Args:
         name: of the layer.

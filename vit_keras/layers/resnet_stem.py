@@ -28,7 +28,7 @@ BOTTLENECK = 4  # a unit's output has this many times the channels of its 3×3 c
 class ResidualUnit(keras.layers.Layer):
     """Bottleneck unit with the activation after the addition, as in the official hybrids.
 
-    1×1, 3×3 (strided), 1×1 standardised convolutions, each before a group norm; the last norm's
+    1×1, 3×3 (strided), 1×1 standardized convolutions, each before a group norm; the last norm's
     scale starts at 0, so that the unit starts as its shortcut.
 
     Source: google-research/vision_transformer, models_resnet.py; ViT paper, section 4.1.

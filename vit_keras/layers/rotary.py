@@ -28,9 +28,9 @@ def rotary_table(
         grid: rows and columns of patches.
         head_dim: channels of a head, a multiple of 4.
         num_prefix: tokens before the patches.
-        coordinates: "normalized": centres of the patches on [-1, 1] per axis, whatever the grid's
+        coordinates: "normalized": centers of the patches on [-1, 1] per axis, whatever the grid's
             size; a pair is channel k and channel k + head_dim/2 (DINOv3, section 3.2, and its
-            code). "grid": patch numbers from 0; a pair is two neighbours (EVA-02, section 2).
+            code). "grid": patch numbers from 0; a pair is two neighbors (EVA-02, section 2).
         temperature: ratio of the longest period to the shortest.
         reference: "grid": patches per side of the pre-training grid, to which the numbers are
             scaled; None: as they are.
@@ -62,20 +62,20 @@ def rotary_table(
     return np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
 
 
-def rotate(x: Any, table: Any, neighbours: bool) -> Any:
+def rotate(x: Any, table: Any, neighbors: bool) -> Any:
     """Rotate the pairs of channels of `[batch, heads, tokens, head_dim]`.
 
     Args:
         x: queries or keys.
         table: of `rotary_table`.
-        neighbours: whether a pair is two neighbours, rather than k and k + head_dim/2.
+        neighbors: whether a pair is two neighbors, rather than k and k + head_dim/2.
 
     Returns:
         The same shape and dtype; the products are taken in float32 at least.
     """
     dtype = keras.backend.result_type(x.dtype, "float32")
     wide, (cosines, sines) = ops.cast(x, dtype), ops.unstack(ops.cast(table, dtype), 2)
-    if neighbours:
+    if neighbors:
         turned = ops.stack([-wide[..., 1::2], wide[..., ::2]], axis=-1)
         turned = ops.reshape(turned, (-1, *wide.shape[1:]))
     else:

@@ -1,4 +1,4 @@
-"""Convolution with weight standardisation."""
+"""Convolution with weight standardization."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("vit_keras")
 class StdConv(keras.layers.Layer):
-    """2-D convolution, without bias, whose kernel is standardised per output channel.
+    """2-D convolution, without bias, whose kernel is standardized per output channel.
 
     Source: Qiao et al., "Weight Standardization"; BiT, section 3.2.
 

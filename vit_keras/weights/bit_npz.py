@@ -38,7 +38,7 @@ ROOT = "resnet/root_block/standardized_conv2d/kernel"
 _OF_BIG_VISION = "root_block/conv_root/kernel"
 
 
-def normalise_bit(arrays: Arrays) -> Arrays:
+def normalize_bit(arrays: Arrays) -> Arrays:
     """Bring the variations of BiT's files to one form.
 
     Some number the convolutions; big_vision (models/bit_paper.py) has names of its own. Arrays that

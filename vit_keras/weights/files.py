@@ -17,13 +17,13 @@ from vit_keras.image_classifier import ImageClassifier
 from vit_keras.layers.preactivation_unit import CONV_EPSILON
 from vit_keras.vision_transformer import VisionTransformer
 from vit_keras.weights import hugging_face, timm
-from vit_keras.weights.bit_npz import ROOT, bit_rules, normalise_bit
+from vit_keras.weights.bit_npz import ROOT, bit_rules, normalize_bit
 from vit_keras.weights.config_files import Told, beside_of, metadata_of, read_told
 from vit_keras.weights.official import (
     check_official,
     is_big_vision,
     move_class_position,
-    normalise_official,
+    normalize_official,
     official_rules,
 )
 from vit_keras.weights.rules import Arrays, Rule
@@ -288,7 +288,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise ValueError(f"{path} is no readable {path.suffix} file: {error}") from error
     arrays = {key: _float32(array) for key, array in arrays.items()}
     try:
-        layout, arrays = _normalise(arrays, path)
+        layout, arrays = _normalize(arrays, path)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return Checkpoint(path, layout, arrays, read_told(path, layout, metadata))
@@ -319,15 +319,15 @@ def _float32(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
-def _normalise(arrays: Arrays, source: Path) -> tuple[str, Arrays]:
-    bit = normalise_bit(arrays)
+def _normalize(arrays: Arrays, source: Path) -> tuple[str, Arrays]:
+    bit = normalize_bit(arrays)
     if ROOT in bit:
         return "bit", bit
     if hugging_face.is_hugging_face(arrays):
-        return "hugging_face", hugging_face.normalise_hugging_face(arrays, source)
+        return "hugging_face", hugging_face.normalize_hugging_face(arrays, source)
     if timm.is_timm(arrays):
-        return "timm", timm.normalise_timm(arrays)
-    official = normalise_official(arrays)
+        return "timm", timm.normalize_timm(arrays)
+    official = normalize_official(arrays)
     if "embedding/kernel" in official:
         return "big_vision" if is_big_vision(official) else "official", official
     some = _listed(list(arrays)[:_MOST_NAMED])

@@ -182,7 +182,7 @@ def family_of(arrays: Arrays) -> str | None:
     return "vit" if "embeddings.cls_token" in arrays else "ijepa"
 
 
-def normalise_hugging_face(arrays: Arrays, source: object) -> Arrays:
+def normalize_hugging_face(arrays: Arrays, source: object) -> Arrays:
     """Bring the variations of files to one form, without prefix, and leave aside what is no ViT.
 
     Warns of what is left aside.
@@ -247,7 +247,7 @@ def _fill_biases(arrays: Arrays) -> None:
 
 
 def names_for(arrays: Arrays) -> Names:
-    """The table for (normalised) arrays of a ViT."""
+    """The table for (normalized) arrays of a ViT."""
     family = family_of(arrays)
     assert family is not None
     names = FAMILIES[family].names
@@ -333,7 +333,7 @@ def finish_hugging_face(arrays: Arrays, model: VisionTransformer | BiTResNet) ->
 
 
 def hugging_face_arrays_config(arrays: Arrays) -> dict[str, Any]:
-    """What (normalised) arrays of a ViT tell of its config."""
+    """What (normalized) arrays of a ViT tell of its config."""
     family, names = family_of(arrays), names_for(arrays)
     config = torch_config(arrays, names)
     if family == "dinov3_vit":

@@ -174,7 +174,7 @@ def _stem_rules(model: VisionTransformer) -> list[Rule]:
     return rules
 
 
-def normalise_official(arrays: Arrays) -> Arrays:
+def normalize_official(arrays: Arrays) -> Arrays:
     """Bring the variations of official files to one form.
 
     Strips the prefix of big_vision's trainers, takes scanned blocks apart, gives group norms the
@@ -232,7 +232,7 @@ def _in_original_numbers(key: str) -> str:
 
 
 def is_big_vision(arrays: Arrays) -> bool:
-    """Whether (normalised) official arrays are in big_vision's form."""
+    """Whether (normalized) official arrays are in big_vision's form."""
     return any("MultiHeadDotProductAttention_0" in k and "encoderblock" in k for k in arrays)
 
 

@@ -185,7 +185,7 @@ def _resample(
     (rows, columns), grid = source.grid_size, target.grid_size
     resampled = dict(weights)
     if source.patch_size != target.patch_size:
-        # Patches keep their centres: PI-resize is not defined by what stays in the corners.
+        # Patches keep their centers: PI-resize is not defined by what stays in the corners.
         of_patches = "bilinear_centers" if method == "bilinear" else method
         kernel, side = "patch_embedding/kernel", target.patch_size
         resampled[kernel] = resample_patches(weights[kernel], (side, side), of_patches)

@@ -19,7 +19,7 @@ def resample_grid(
         grid: `[rows, columns, width]`.
         size: rows and columns of the result.
         method: "bilinear": corners stay corners, as `scipy.ndimage.zoom(order=1)` in the official
-            code (vision_transformer, checkpoint.py). The others keep the cells' centres, as
+            code (vision_transformer, checkpoint.py). The others keep the cells' centers, as
             PyTorch's `interpolate`: "bilinear_centers" (FlexiViT), "bicubic" (Hugging Face) and
             "bicubic_antialias" (timm; its filter widens where the grid shrinks).
 
@@ -91,7 +91,7 @@ def _corners(old: int, new: int) -> np.ndarray:
 def _centers(
     old: int, new: int, kernel: Callable[[np.ndarray], np.ndarray], radius: int, antialias: bool
 ) -> np.ndarray:
-    """Convolution with a kernel around the new cells' centres.
+    """Convolution with a kernel around the new cells' centers.
 
     With antialiasing the kernel is as wide as a new cell, and what lies outside counts for nothing;
     without it, the edge is repeated.

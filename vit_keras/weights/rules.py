@@ -65,7 +65,7 @@ def dense(path: str, key: str) -> list[Rule]:
 
 
 def norm(path: str, key: str, scale: str = ".weight", offset: str = ".bias") -> list[Rule]:
-    """Scale and offset of a normalisation."""
+    """Scale and offset of a normalization."""
     return [same(f"{path}/gamma", f"{key}{scale}"), same(f"{path}/beta", f"{key}{offset}")]
 
 

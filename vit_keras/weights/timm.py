@@ -81,7 +81,7 @@ def timm_rules(model: VisionTransformer | BiTResNet) -> list[Rule]:
     return torch_rules(model, NAMES) + ([] if model.stem is None else _stem_rules(model))
 
 
-def normalise_timm(arrays: Arrays) -> Arrays:
+def normalize_timm(arrays: Arrays) -> Arrays:
     """Bring the variations of timm's files to one form: that of its vision_transformer.
 
     Its eva module keeps query, key and value, their biases, gate and value, and LayerScale under

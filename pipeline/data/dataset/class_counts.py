@@ -31,7 +31,7 @@ def count_classes(split: Split, num_classes: int) -> list[int]:
         if batch.min() < 0 or batch.max() >= num_classes:
             raise UserError(
                 f"split {split.name} has examples without a label below {num_classes}: "
-                "choose a labelled split, or class_weights=none"
+                "choose a labeled split, or class_weights=none"
             )
         counts += np.bincount(batch, minlength=num_classes)
     return [int(count) for count in counts]

@@ -45,7 +45,7 @@ class NotPrepared(UserError):
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset with labelled images; `open_source` makes it."""
+    """A dataset with labeled images; `open_source` makes it."""
 
     builder: Any
     """The `tfds.core.DatasetBuilder`."""

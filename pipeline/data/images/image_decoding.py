@@ -16,7 +16,7 @@ from pipeline.data.images.image_header import JPEG, PNG, little, read_format, si
 
 MOST_BLOCKS = 64
 """Extensions of a GIF, or chunks of a WebP, that may stand before the first frame."""
-BYTES = tf.constant([bytes([value]) for value in range(256)])
+BYTES = [bytes([value]) for value in range(256)]  # no tensor: workers begin with none
 GRAY_OF_FEW_BITS = (b"\1\0", b"\2\0", b"\4\0")
 """Depth and kind in the header of a PNG."""
 GIF_HEAD = 13

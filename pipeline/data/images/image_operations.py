@@ -36,7 +36,7 @@ def autocontrast(image: tf.Tensor) -> tf.Tensor:
 
 
 def equalize(image: tf.Tensor) -> tf.Tensor:
-    """Equalise the histogram of each channel."""
+    """Equalize the histogram of each channel."""
     width = image.shape[1]
     entries = tf.cast(_rows(image), tf.int32) + tf.tile([0, 256, 512], [width])
     counts = tf.raw_ops.Bincount(
@@ -107,11 +107,11 @@ def brightness(image: tf.Tensor, factor: float) -> tf.Tensor:
 def sharpness(image: tf.Tensor, factor: float) -> tf.Tensor:
     """Away from the image smoothed by 3×3 pixels, or towards it; the border stays."""
     rows = tf.cast(_rows(image), tf.float32)
-    centre = rows[1:-1, 3:-3]
+    center = rows[1:-1, 3:-3]
     columns = rows[:-2] + rows[1:-1] + rows[2:]
-    total = columns[:, :-6] + columns[:, 3:-3] + columns[:, 6:] + 4 * centre
+    total = columns[:, :-6] + columns[:, 3:-3] + columns[:, 6:] + 4 * center
     smooth = tf.floor(total * (1 / 13) + 0.5)
-    change = tf.pad((centre - smooth) * (factor - 1), [[1, 1], [3, 3]])
+    change = tf.pad((center - smooth) * (factor - 1), [[1, 1], [3, 3]])
     return tf.reshape(_to_uint8(rows + change), image.shape)
 
 
@@ -155,7 +155,7 @@ def move_pixels(image: tf.Tensor, sources: tf.Tensor) -> tf.Tensor:
 
 
 def rotated(size: tuple[int, int], degrees: float) -> np.ndarray:
-    """Sources of a rotation about the centre: int32 `[height * width]` for `move_pixels`."""
+    """Sources of a rotation about the center: int32 `[height * width]` for `move_pixels`."""
     height, width = size
     angle = math.radians(degrees)
     cos, sin = math.cos(angle), math.sin(angle)

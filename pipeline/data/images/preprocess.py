@@ -20,7 +20,7 @@ class EvalPreprocess:
     Resizing is antialiased. Without `eval_resize` the image is resized straight to
     `image_size`, as in the original ViT code; with it the image first covers a frame that is
     `eval_resize` pixels at its shorter side (256 for a 224-pixel model, as in big_vision) and the
-    centre is cropped.
+    center is cropped.
     """
 
     image_size: tuple[int, int]

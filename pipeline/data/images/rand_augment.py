@@ -53,7 +53,7 @@ def make_operations(size: tuple[int, int], magnitude: int) -> dict[str, Operatio
     """The sixteen operations at one level, by name (big_vision, pp/archive/autoaugment.py).
 
     Geometric operations go either way, by the first random number (one direction below 1/2); it
-    and the second place the centre of Cutout.
+    and the second place the center of Cutout.
 
     Args:
         size: height and width of the images.
@@ -66,7 +66,7 @@ def make_operations(size: tuple[int, int], magnitude: int) -> dict[str, Operatio
 
     # Beyond level 9 big_vision's threshold of Solarize, int(level * 256), does not fit into the
     # uint8 that it is compared as, and NumPy 1 wrapped it around (seen with TensorFlow 2.12). So
-    # levels 10 and 20 invert the whole image, and level 15 solarises at 128. The published models
+    # levels 10 and 20 invert the whole image, and level 15 solarizes at 128. The published models
     # were trained with that.
     threshold = int(level * 256) % 256
 

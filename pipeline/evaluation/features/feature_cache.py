@@ -29,7 +29,7 @@ def cached_features(
 
     Args:
         extractor: what makes them.
-        split: labelled images.
+        split: labeled images.
         cache: folder that keeps features.
         batch_size: images per call of `extractor`.
         label: shown before the progress.

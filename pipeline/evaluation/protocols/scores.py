@@ -80,7 +80,7 @@ def score(
     Args:
         accuracies: on the test split, one per seed.
         chosen: settings.
-        extra_hits: on each extra test set, one per seed; no set without a labelled image.
+        extra_hits: on each extra test set, one per seed; no set without a labeled image.
     """
     extra = {}
     for name, hits in (extra_hits or {}).items():

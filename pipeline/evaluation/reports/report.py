@@ -35,7 +35,7 @@ from pipeline.figures.attention_picture import draw_attention, has_attention
 from pipeline.serving.loading import Export
 
 Outcomes = dict[str, dict[str, Outcome]]
-"""By protocol, then by what learnt: the model or a baseline."""
+"""By protocol, then by what learned: the model or a baseline."""
 
 KEYS_AT_ONCE = 1024
 

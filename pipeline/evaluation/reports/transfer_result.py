@@ -76,7 +76,7 @@ class ProtocolResult:
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """A split that was learnt from or measured on."""
+    """A split that was learned from or measured on."""
 
     name: str
     num_examples: int

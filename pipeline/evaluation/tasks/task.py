@@ -1,4 +1,4 @@
-"""A downstream task: labelled splits to learn from, to choose settings on, and to measure on."""
+"""A downstream task: labeled splits to learn from, to choose settings on, and to measure on."""
 
 from __future__ import annotations
 
@@ -85,6 +85,4 @@ def open_dataset_task(data: TransferData, extra_tests: Sequence[ExtraTest] = ())
 def check_labels(split: Split, labels: np.ndarray) -> None:
     """Raise a UserError where examples of `split` carry no label."""
     if labels.min() < 0:
-        raise UserError(
-            f"split {split.name} has examples without label (-1): name a labelled split"
-        )
+        raise UserError(f"split {split.name} has examples without label (-1): name a labeled split")

@@ -29,7 +29,7 @@ class TransferData:
 
 @dataclass
 class ExtraTest:
-    """Another test set for what was learnt."""
+    """Another test set for what was learned."""
 
     source: str
     """Dataset folder or TFDS name whose classes have the names of those of `data.source`, or of

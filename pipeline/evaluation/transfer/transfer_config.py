@@ -62,7 +62,7 @@ class TransferConfig(ProtocolTable):
     vtab/specialized or vtab/structured, or a task such as vtab/cifar100. Tasks whose data TFDS has
     not prepared are listed, and the rest is run."""
     extra_tests: list[ExtraTest] = field(default_factory=list)
-    """Test sets that what was learnt from `data.source` is measured on too, such as
+    """Test sets that what was learned from `data.source` is measured on too, such as
     '[{name: ReaL, source: imagenet2012_real}, {name: v2, source: imagenet_v2/matched-frequency}]'.
     A prediction is right if it is one of the image's labels; images without label do not count.
     Other fields: split, label_key, and real_labels (the file real.json, in place of the labels of

@@ -34,7 +34,7 @@ IMAGES = 8
 
 @dataclass(frozen=True)
 class Comparison:
-    """A converted model against the SavedModel on a labelled split."""
+    """A converted model against the SavedModel on a labeled split."""
 
     examples: int
     agreement: float
@@ -76,7 +76,7 @@ def convert_export(
         output: folder.
         to: format.
         precision: of the converted model.
-        dataset: labelled images to compare the two models on.
+        dataset: labeled images to compare the two models on.
 
     Raises:
         UserError: no head, or the format's packages are not installed.

@@ -20,8 +20,8 @@ def convert(export: Export, precision: Precision) -> bytes:
 
     Args:
         export: a model with a head.
-        precision: of the stored weights. int8 is dynamic-range quantisation: int8 kernels, and
-            activations quantised as they come; it needs no calibration images.
+        precision: of the stored weights. int8 is dynamic-range quantization: int8 kernels, and
+            activations quantized as they come; it needs no calibration images.
     """
     module = export.saved_model
     serve_pixels = module.signatures["serve_pixels"]

@@ -22,7 +22,7 @@ def convert(export: Export, precision: Precision) -> bytes:
     Args:
         export: a model with a head.
         precision: float16 computes in float16 between float32 inputs and outputs; int8 is ONNX
-            Runtime's dynamic quantisation of the matrix products.
+            Runtime's dynamic quantization of the matrix products.
     """
     tf2onnx = require("tf2onnx", INSTALL)
     signature = export.saved_model.signatures["serve_pixels"]
@@ -34,7 +34,7 @@ def convert(export: Export, precision: Precision) -> bytes:
         float16 = require("onnxruntime.transformers.float16", INSTALL)
         model = float16.convert_float_to_float16(model, keep_io_types=True)
     if precision == "int8":
-        return _quantise(model.SerializeToString())
+        return _quantize(model.SerializeToString())
     content: bytes = model.SerializeToString()
     return content
 
@@ -53,7 +53,7 @@ def make_runner(content: bytes, threads: int = 0) -> Runner:
     return logits
 
 
-def _quantise(content: bytes) -> bytes:
+def _quantize(content: bytes) -> bytes:
     quantization = require("onnxruntime.quantization", INSTALL)
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "float32.onnx"), Path(folder, "int8.onnx")

@@ -27,11 +27,13 @@ class ComputeMeter:
         flops_per_image: of a forward and backward pass (`vit_keras.flops`), whatever an
             implementation computes besides.
         hours_before: device-hours of earlier starts of the run.
+        useful_hours: of them and of those since, the ones spent in steps that count.
     """
 
     accelerators: Accelerators
     flops_per_image: float
     hours_before: float = 0.0
+    useful_hours: float = 0.0
     _started: float = field(default_factory=time.monotonic)
 
     def rates(self, images_per_second: float) -> dict[str, float]:
@@ -48,6 +50,16 @@ class ComputeMeter:
         if self.accelerators.peak_flops:
             rates["speed/mfu"] = flops / self.accelerators.peak_flops
         return rates
+
+    def goodput(self, step_seconds: float) -> float:
+        """Share of the time held that went into steps that count, after `step_seconds` more.
+
+        Not among them are steps that a restart did again, starting and compiling, evaluations and
+        checkpoints. Time between two starts, and after the last row of one that was killed, is not
+        known here.
+        """
+        self.useful_hours += step_seconds / 3600 * self.accelerators.count
+        return self.useful_hours / self.device_hours()
 
     def device_hours(self) -> float:
         """Hours times devices, of all starts of the run, evaluation and saving included."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -32,6 +32,7 @@ def make_evaluate(
     options: ObjectiveOptions,
     num_examples: int,
     *,
+    jit_compile: bool,
     confusions: bool = False,
 ) -> Evaluate:
     """Compile the evaluation of `state`'s model, with averaged weights where the run keeps them.
@@ -41,6 +42,7 @@ def make_evaluate(
         state: what is evaluated.
         options: of what the run learns.
         num_examples: of the split.
+        jit_compile: whether XLA compiles the forward pass.
         confusions: whether to count what is taken for what, too.
 
     Returns:
@@ -53,32 +55,40 @@ def make_evaluate(
     objective = make_objective(options, state.model)
     num_classes = getattr(state.model, "num_classes", None) or 0
 
-    def replica_sums(images: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> list[tf.Tensor]:
+    def scores(images: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> list[tf.Tensor]:
+        """Sums over a replica's images, and its pairs `label * num_classes + answer`."""
         losses, hits, answers = objective.evaluation_scores(state.model, images, labels)
         mask = tf.cast(mask, tf.float32)[:, None]
-        sums = [tf.reduce_sum(value * mask, axis=0) for value in (losses[:, None], hits)]
-        sums.append(tf.reduce_sum(mask, axis=0))
-        replica = tf.distribute.get_replica_context()
-        sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+        sums = [tf.reduce_sum(value * mask, axis=0) for value in (losses[:, None], hits, mask)]
         if not confusions or answers is None:
             return [*sums, tf.zeros(0, tf.int64)]
         pairs = tf.cast(labels, tf.int64) * num_classes + answers
-        return [*sums, replica.all_gather(tf.where(mask[:, 0] > 0, pairs, -1), axis=0)]
+        return [*sums, tf.where(mask[:, 0] > 0, pairs, -1)]
 
-    def global_sums(images: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> list[tf.Tensor]:
-        per_replica = strategy.run(replica_sums, args=(images, labels, mask))
-        return [strategy.experimental_local_results(value)[0] for value in per_replica]
+    compiled_scores = tf.function(scores, jit_compile=jit_compile)
 
-    compiled_sums = tf.function(global_sums)
+    def replica_sums(*batch: tf.Tensor) -> list[tf.Tensor]:
+        *sums, pairs = compiled_scores(*batch)
+        replica = tf.distribute.get_replica_context()
+        sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+        return [*sums, replica.all_gather(pairs, axis=0) if pairs.shape[0] != 0 else pairs]
+
+    def add(totals: list[tf.Tensor], *batch: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+        per_replica = strategy.run(replica_sums, args=batch)
+        *sums, pairs = [strategy.experimental_local_results(value)[0] for value in per_replica]
+        return [total + term for total, term in zip(totals, sums, strict=True)], pairs
+
+    compiled_add = tf.function(add)
 
     def evaluate(batches: Iterable[tuple[tf.Tensor, ...]]) -> Evaluation:
-        totals: list[Any] = [0.0, 0.0, 0.0]
-        pairs = [np.zeros(0, np.int64)]
+        # Sums and pairs stay on the device: one fetch at the end, and no batch waits for another.
+        sums = [tf.zeros(1), tf.zeros(objective.num_hits), tf.zeros(1)]
+        pairs = [tf.zeros(0, tf.int64)]
         with state.averaged_weights():
             for batch in batches:
-                *sums, answered = compiled_sums(*batch)
-                pairs.append(answered.numpy())
-                totals = [total + term.numpy() for total, term in zip(totals, sums, strict=True)]
+                sums, answered = compiled_add(sums, *batch)
+                pairs.append(answered)
+            totals = [total.numpy() for total in sums]
         loss, hits, examples = totals[0].item(), totals[1], totals[2].item()
         if examples != num_examples:
             raise RuntimeError(f"evaluated {examples:.0f} images of {num_examples}")
@@ -88,7 +98,7 @@ def make_evaluate(
             **{name: float(value) for name, value in accuracies.items()},
             "examples": examples,
         }
-        answered = np.concatenate(pairs)
+        answered = np.concatenate([part.numpy() for part in pairs])
         return Evaluation(
             metrics, count_confusions(answered, num_classes) if answered.size else None
         )

@@ -35,5 +35,9 @@ class LoopOptions:
     checkpoint and a stop wait for the end of such a loop, which is shortened to meet them. The
     results are the same; on a TPU, or with short steps, it is faster. With more than 1 the time
     spent waiting for input is not measured."""
+    stall_timeout: float | None = None
+    """Seconds without a step, or a batch of an evaluation, after which the process says where it
+    stands and ends with exit status 75, on which a supervisor starts all workers again. Compiling
+    and `steps_per_loop` steps have to be shorter. null: never."""
     eval_every_steps: int | None = None
     """Steps between evaluations; null: only at the end."""

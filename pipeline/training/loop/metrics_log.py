@@ -13,6 +13,7 @@ from groundwork import storage
 from pipeline.process.disk_full import explain_full_disk
 
 DEVICE_HOURS = "speed/device_hours"
+GOODPUT = "speed/goodput"
 COMPARED = ("eval/accuracy", "eval/loss", "train/loss", "speed/images_per_second")
 """Results beside the settings in TensorBoard's HParams tab."""
 
@@ -25,6 +26,7 @@ class MetricsLog:
     Attributes:
         writes: whether this process is the one that writes.
         device_hours: spent by the earlier starts of the run, the steps that were lost included.
+        useful_hours: of them, those of the steps that count.
         evaluated: whether the log holds the evaluation of the step it begins with.
     """
 
@@ -37,12 +39,15 @@ class MetricsLog:
         self._jsonl = jsonl
         self._writer = tf.summary.create_noop_writer()
         self.writes = write
-        self.device_hours = 0.0
+        self.device_hours = self.useful_hours = 0.0
         rows = _rows(jsonl)
         self.evaluated = any(row["step"] == start_step and "eval/loss" in row for row in rows)
         if write:
             self.device_hours = max((row.get(DEVICE_HOURS, 0.0) for row in rows), default=0.0)
-            _keep_rows(jsonl, [row for row in rows if row["step"] <= start_step])
+            kept = [row for row in rows if row["step"] <= start_step]
+            useful = [row[GOODPUT] * row[DEVICE_HOURS] for row in kept if GOODPUT in row]
+            self.useful_hours = max(useful, default=0.0)
+            _keep_rows(jsonl, kept)
             with explain_full_disk("the log", tensorboard):
                 self._writer = tf.summary.create_file_writer(tensorboard)
 

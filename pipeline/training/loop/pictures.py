@@ -12,7 +12,7 @@ CAPTION_HEIGHT = 14
 SHOWN_NAME = 24  # characters
 
 
-def labelled_images(
+def labeled_images(
     images: np.ndarray, labels: Sequence[int], class_names: Sequence[str]
 ) -> np.ndarray:
     """Tile images nearly square, the name of its class beneath each.

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from groundwork.errors import InputFailed, TrainingDiverged, one_line
 from pipeline.process.interruptible import InterruptibleIterator
+from pipeline.process.watchdog import Watchdog
 from pipeline.training.loop.step_loop import StepLoop
 from pipeline.training.state.loss_scale import FLOOR
 from pipeline.training.step.train_step import Metrics, TrainStep
@@ -36,10 +37,16 @@ SETTINGS = ("learning_rate", "loss_scale")
 class StepWindow:
     """Runs steps and keeps their metrics on the device until they are asked for."""
 
-    def __init__(self, first_step: int, batch_size: int):
+    def __init__(self, first_step: int, batch_size: int, watchdog: Watchdog):
         """Count steps from `first_step` on, the number of finished ones."""
         self._batch_size = batch_size
+        self._watchdog = watchdog
         self.restart(first_step)
+
+    @property
+    def seconds(self) -> float:
+        """That the steps took, but for those of `forget_time`."""
+        return self._seconds
 
     def restart(self, first_step: int) -> None:
         """Begin a new row after `first_step` finished steps."""
@@ -57,12 +64,15 @@ class StepWindow:
             InputFailed: there is no batch; nothing was trained.
         """
         started = time.monotonic()
+        step = self._first_step + len(self._rows) + len(self._pending) + 1
+        self._watchdog.at(f"the input of step {step}")
         try:
             batch = next(batches)
         except tf.errors.OpError as error:
             raise InputFailed(reason(error)) from error
         if self._wait_seconds is not None:
             self._wait_seconds += time.monotonic() - started
+        self._watchdog.at(f"step {step} or its collectives")
         self._pending.append(train_step(*batch))
         self._seconds += time.monotonic() - started
         return batch
@@ -76,6 +86,7 @@ class StepWindow:
             InputFailed: there is no batch; how many steps were trained, or begun, is not known.
         """
         started = time.monotonic()
+        self._watchdog.at(f"{count} steps, their input or collectives")
         try:
             self._pending.append(batches.run(lambda inner: step_loop(inner, count)))
         except tf.errors.OpError as error:
@@ -90,6 +101,7 @@ class StepWindow:
             TrainingDiverged: the loss or the gradient's norm of one is not finite; names the step.
         """
         started = time.monotonic()
+        self._watchdog.at("steps under way or their collectives")
         for row in (row for metrics in self._pending for row in _rows(metrics)):
             self._rows.append(row)
             if not math.isfinite(row["loss"]) or (

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
 
 from groundwork.errors import InputFailed, TrainingDiverged, UserError
 from groundwork.progress import Progress
+from pipeline.devices.worker_agreement import check_workers_agree
 from pipeline.figures.model_pictures import weight_figures
 from pipeline.figures.rendering import rasterized
 from pipeline.figures.transfer_figures import confusion_figure
 from pipeline.process.interruptible import InterruptibleIterator, Stopped, StoppedMidway
 from pipeline.process.stop_signal import StopSignal
+from pipeline.process.watchdog import Watchdog
 from pipeline.training.loop.compute_meter import ComputeMeter
 from pipeline.training.loop.confusion import Confusions
 from pipeline.training.loop.evaluate import Evaluation
 from pipeline.training.loop.loop_options import LoopOptions
-from pipeline.training.loop.metrics_log import DEVICE_HOURS, MetricsLog
-from pipeline.training.loop.pictures import labelled_images
+from pipeline.training.loop.metrics_log import DEVICE_HOURS, GOODPUT, MetricsLog
+from pipeline.training.loop.pictures import labeled_images
 from pipeline.training.loop.profile_window import ProfileWindow
 from pipeline.training.loop.step_loop import StepLoop, make_step_loop
 from pipeline.training.loop.step_window import Batch, StepWindow, failed_input, reason
@@ -55,6 +57,7 @@ class TrainLoop:
         evaluate: passes over the evaluation split, given how to read batches; None: there is none.
         checkpointer: where to save.
         best: where to save the best evaluation's state; None: nowhere.
+        watchdog: told of all that gets on.
         log: where scalars and pictures go.
         compute: counts what the run costs.
         class_names: by label.
@@ -72,6 +75,7 @@ class TrainLoop:
     evaluate: Callable[[ReadBatches], Evaluation] | None
     checkpointer: Checkpointer
     best: BestCheckpoint | None
+    watchdog: Watchdog
     log: MetricsLog
     compute: ComputeMeter
     class_names: Sequence[str]
@@ -97,7 +101,7 @@ class TrainLoop:
             return True
         progress = Progress("training", self.total_steps, step)
         batches = self._reader(stop)(self.batches)
-        window = StepWindow(step, self.batch_size)
+        window = StepWindow(step, self.batch_size, self.watchdog)
         is_whole, finished = True, False
         try:
             try:
@@ -115,6 +119,7 @@ class TrainLoop:
             batches.close()
         if is_whole:
             self._save()
+        self.watchdog.at("writing the last checkpoint")
         self.checkpointer.wait()
         if self.best:
             self.best.wait()
@@ -144,7 +149,7 @@ class TrainLoop:
                 progress.note(self.profile.stop())
             if self._is_due(step, self.options.log.every_steps):
                 self.checkpointer.check()
-                row = self._row(step, window.summary() | extra, progress)
+                row = self._row(step, window, progress) | extra
                 self.log.scalars(step, row)
                 progress.update(step, _describe(row))
                 window.restart(step)
@@ -152,6 +157,7 @@ class TrainLoop:
             # The checkpoint first: whatever becomes of the evaluation, the steps are kept.
             if self._is_due(step, self.options.checkpoint.every_steps):
                 window.check()
+                self._check_workers(step)
                 extra["speed/checkpoint_seconds"] = self._save()
             if self._is_evaluation_due(step):
                 window.check()
@@ -163,6 +169,17 @@ class TrainLoop:
         """How batches are read, here and in the evaluation."""
         alone = not self.strategy.extended._in_multi_worker_mode()
         return lambda batches: InterruptibleIterator(batches, stop, alone=alone)
+
+    def _watched_reader(self, stop: StopSignal) -> ReadBatches:
+        """The evaluation's reader: the watchdog hears of each batch."""
+        read = self._reader(stop)
+
+        def watched(batches: Batches) -> Iterator[Batch]:
+            for number, batch in enumerate(batches, 1):
+                self.watchdog.at(f"the evaluation, after its batch {number}")
+                yield batch
+
+        return lambda batches: read(watched(batches))
 
     def _explained(self, error: UserError, window: StepWindow) -> UserError:
         """`error` with its step, what is kept, and the remedy."""
@@ -218,19 +235,33 @@ class TrainLoop:
         due = step > 0 and self._is_due(step, self.options.eval_every_steps)
         return self.evaluate is not None and due
 
-    def _row(self, step: int, row: dict[str, float], progress: Progress) -> dict[str, float]:
+    def _row(self, step: int, window: StepWindow, progress: Progress) -> dict[str, float]:
         """The scalars of a window, with those that are known here alone."""
-        row["train/parameter_norm"] = float(tf.linalg.global_norm(self.state.variables))
+        row = window.summary()
+        row["train/parameter_norm"] = self.state.parameter_norm()
         if "speed/images_per_second" in row:
             row |= self.compute.rates(row["speed/images_per_second"])
+        row[GOODPUT] = self.compute.goodput(window.seconds)
         eta = progress.eta_seconds(step)
         if eta is not None:
             row["speed/eta_seconds"] = eta
         return row | {DEVICE_HOURS: self.compute.device_hours()}
 
+    def _check_workers(self, step: int) -> None:
+        """Before a checkpoint is written of weights that are not those of all."""
+        if self.strategy.extended._in_multi_worker_mode():
+            self.watchdog.at("comparing its weights with the other workers'")
+            check_workers_agree(
+                self.strategy,
+                {"step": step, "weights": self.state.fingerprint()},
+                "the checkpoint before is kept; start all workers again, and if it comes back, "
+                "suspect the memory or the device of the worker that differs",
+            )
+
     def _save(self) -> float:
         """Begin to save; tells the seconds that training waited."""
         started = time.monotonic()
+        self.watchdog.at("saving a checkpoint")
         self.log.flush()
         self.checkpointer.save()
         return time.monotonic() - started
@@ -239,7 +270,7 @@ class TrainLoop:
         assert self.evaluate is not None  # _is_evaluation_due
         started = time.monotonic()
         try:
-            metrics, confusions = self.evaluate(self._reader(stop))
+            metrics, confusions = self.evaluate(self._watched_reader(stop))
         except tf.errors.OpError as error:
             if not isinstance(failed_input(error), InputFailed):
                 raise
@@ -259,7 +290,7 @@ class TrainLoop:
         if count and self.log.writes:
             local = [self.strategy.experimental_local_results(v)[0] for v in (images, labels)]
             shown, classes = (value[:count].numpy() for value in local)
-            picture = labelled_images(shown, classes, self.class_names)
+            picture = labeled_images(shown, classes, self.class_names)
             self.log.picture(0, "train/augmented_images", picture)
 
     def _show_model(self, step: int, confusions: Confusions | None) -> None:

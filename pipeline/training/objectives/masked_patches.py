@@ -16,7 +16,7 @@ from vit_keras.masked_patches import MaskedPatchModel
 class MaskedPatches:
     """Loss over corrupted patches, see `MaskedPatchModel`; see `Objective` for the methods.
 
-    An image's hits are the share of its corrupted patches whose colours are predicted right. The
+    An image's hits are the share of its corrupted patches whose colors are predicted right. The
     regression of pixels has none.
     """
 
@@ -46,7 +46,7 @@ class MaskedPatches:
         return *self._scores(model, images, seeds, training=False), None
 
     def accuracies(self, hits: tf.Tensor, examples: float) -> dict[str, tf.Tensor]:
-        """Share of the corrupted colours that are predicted right."""
+        """Share of the corrupted colors that are predicted right."""
         return {"accuracy": hits[0] / examples} if self._has_accuracy else {}
 
     def _scores(

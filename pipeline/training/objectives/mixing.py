@@ -1,6 +1,6 @@
 """MixUp and CutMix inside the train step, the same on any number of replicas and microbatches.
 
-Two neighbours of the global batch form a pair, and each takes part of the other's image. How much
+Two neighbors of the global batch form a pair, and each takes part of the other's image. How much
 is drawn once per step from (seed, step). big_vision rolls the batch by one place instead, so that
 each image meets another partner on either side; which partner that is depends on how the batch is
 cut into devices. Here every cut into parts of even size keeps the pairs, and `train_batches` lays
@@ -82,11 +82,11 @@ def _mixup(size: tuple[int, int], share: tf.Tensor) -> Mixing:
 
 
 def _cutmix(size: tuple[int, int], share: tf.Tensor, seed: tf.Tensor) -> Mixing:
-    centre = tf.random.stateless_uniform([2], seed)
+    center = tf.random.stateless_uniform([2], seed)
     half = tf.sqrt(1.0 - share) / 2
     outside = []
     for axis, side in enumerate(size):
         place = (tf.range(side, dtype=tf.float32) + 0.5) / side
-        outside.append(tf.abs(place - centre[axis]) > half)
+        outside.append(tf.abs(place - center[axis]) > half)
     keep = tf.cast(outside[0][:, None, None] | outside[1][None, :, None], tf.float32)
     return Mixing(keep, tf.reduce_mean(keep))

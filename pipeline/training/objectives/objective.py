@@ -1,4 +1,4 @@
-"""What a run minimises, and how right the model is."""
+"""What a run minimizes, and how right the model is."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ class MaskedPatchesConfig:
     """Masked patch prediction, where it is the objective."""
 
     target: Literal["mean_color", "downsampled", "pixels"] = "mean_color"
-    """What is predicted of a corrupted patch: its mean colour, one of 512; the colours of its 4×4
+    """What is predicted of a corrupted patch: its mean color, one of 512; the colors of its 4×4
     parts; or all pixels, by L2 regression."""
     mask_ratio: float = 0.5
     """Share of the patches that is corrupted, in (0, 1)."""

@@ -1,4 +1,4 @@
-"""Optimisers that see the gradient of the global batch."""
+"""Optimizers that see the gradient of the global batch."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD, "adafactor
 def make_optimizer(
     variables: Sequence[tf.Variable], rules: Sequence[WeightRule], config: OptimConfig
 ) -> Optimizer:
-    """The optimiser that `config` names, for `variables`, whose `rules` are in the same order."""
+    """The optimizer that `config` names, for `variables`, whose `rules` are in the same order."""
     return OPTIMIZERS[config.optimizer](variables, rules, config)

@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass
 class OptimConfig:
-    """The optimiser, its schedule and clipping."""
+    """The optimizer, its schedule and clipping."""
 
     optimizer: Literal["adamw", "sgd", "adafactor"] = "adamw"
     """Rule of the update: adamw; sgd with momentum, as the paper fine-tunes; adafactor as in
@@ -46,6 +46,6 @@ class OptimConfig:
     clip_norm: float | None = 1.0
     """Largest global norm of the gradient of the whole global batch; null: no clipping."""
     sam_rho: float | None = None
-    """Sharpness-aware minimisation (arXiv 2106.01548): the gradient is that at the weights moved by
+    """Sharpness-aware minimization (arXiv 2106.01548): the gradient is that at the weights moved by
     this distance to where the loss is higher, such as 0.2. Each step takes twice the time. null:
     off."""

@@ -1,7 +1,7 @@
-"""What every optimiser shares: it takes gradients that are already summed over the replicas.
+"""What every optimizer shares: it takes gradients that are already summed over the replicas.
 
 So what comes between the sum and the update (clipping, checks) sees the gradient of the whole
-global batch. Keras' optimisers sum again, and clip before that.
+global batch. Keras' optimizers sum again, and clip before that.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Optimizer(ABC):
 
     Attributes:
         variables: what it updates.
-        slots: of each variable, what the optimiser remembers of it, by name.
+        slots: of each variable, what the optimizer remembers of it, by name.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import keras
@@ -17,8 +17,12 @@ VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 """End of a variable's name in a checkpoint."""
 
 
+HASH_FACTOR = -7046029254386353131
+"""2⁶⁴ divided by the golden ratio, odd, as int64 (Knuth, TAOCP 6.4)."""
+
+
 class TrainState:
-    """Model, optimiser, moving average of the weights and step.
+    """Model, optimizer, moving average of the weights and step.
 
     Create it under the strategy's scope.
 
@@ -55,6 +59,10 @@ class TrainState:
         self.loss_scale = LossScale() if scale_loss else None
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.seed = tf.Variable(seed, dtype=tf.int64, trainable=False, name="seed")
+        # One call each instead of several operations a variable, sent one by one.
+        self._exchange = tf.function(self._exchange_averages)
+        self._norm = tf.function(lambda: tf.linalg.global_norm(self.variables))
+        self._fingerprint = tf.function(lambda: _hash_of(self.variables))
 
     def trackable(
         self, replaced: Callable[[tf.Variable], tf.Variable] = lambda variable: variable
@@ -119,14 +127,37 @@ class TrainState:
         if not self.ema:
             yield
             return
-        trained = [tf.identity(variable) for variable in self.variables]
-        for variable, average in zip(self.variables, self.ema, strict=True):
-            variable.assign(average)
+        self._exchange()
         try:
             yield
         finally:
-            for variable, value in zip(self.variables, trained, strict=True):
-                variable.assign(value)
+            self._exchange()
+
+    def _exchange_averages(self) -> None:
+        """The model gets the averages, the averages' variables what is trained."""
+        pairs = list(zip(self.variables, self.ema, strict=True))
+        values = [(tf.identity(weight), tf.identity(average)) for weight, average in pairs]
+        for (weight, average), (trained, averaged) in zip(pairs, values, strict=True):
+            weight.assign(averaged)
+            average.assign(trained)
+
+    def parameter_norm(self) -> float:
+        """L2 norm of all trained weights."""
+        return float(self._norm())
+
+    def fingerprint(self) -> int:
+        """A number of 64 bits that follows from every bit of the weights, and from their places."""
+        return int(self._fingerprint())
+
+
+def _hash_of(variables: Sequence[tf.Variable]) -> tf.Tensor:
+    """int64 scalar; sums and products wrap around, so that their order does not matter."""
+    total = tf.constant(len(variables), tf.int64)
+    for variable in variables:
+        bits = tf.cast(tf.bitcast(tf.reshape(variable, [-1]), tf.int32), tf.int64)
+        places = tf.range(1, 2 * tf.size(bits, tf.int64), 2, tf.int64)  # odd: no bit gets lost
+        total = total * HASH_FACTOR + tf.reduce_sum(bits * places * HASH_FACTOR)
+    return total
 
 
 class _Table(tf.Module):  # type: ignore[misc]  # TensorFlow has no types

@@ -11,6 +11,10 @@ from pipeline.data.batches.batch_options import BatchOptions
 from pipeline.training.objectives.objective import Objective
 from pipeline.training.state.train_state import TrainState
 
+BUCKETS = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=32 * 1024**2)
+"""Gradients go in buckets of this size at least, last layers first: the sum over the workers of one
+begins while others are computed, and none holds a copy of all gradients."""
+
 
 class BatchGradient(NamedTuple):
     """Of the global batch, the same on every replica.
@@ -38,7 +42,7 @@ def make_batch_gradient(
         gradients, loss, hits = gradients_of_share(*batch)
         replica = tf.distribute.get_replica_context()
         *gradients, loss, hits = replica.all_reduce(
-            tf.distribute.ReduceOp.SUM, [*gradients, loss, hits]
+            tf.distribute.ReduceOp.SUM, [*gradients, loss, hits], options=BUCKETS
         )
         if state.loss_scale is not None:
             gradients = [gradient / state.loss_scale.scale for gradient in gradients]

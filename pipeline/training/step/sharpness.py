@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation (SAM, arXiv 2010.01412; of ViTs, arXiv 2106.01548)."""
+"""Sharpness-aware minimization (SAM, arXiv 2010.01412; of ViTs, arXiv 2106.01548)."""
 
 from __future__ import annotations
 

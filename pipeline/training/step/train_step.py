@@ -1,4 +1,4 @@
-"""One optimiser step, the same on one replica and on many.
+"""One optimizer step, the same on one replica and on many.
 
 Every replica runs forward and backward over its share of the global batch in microbatches; one
 all-reduce sums gradients and metrics; clipping and the update see the sum. The gradient is that of

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +22,8 @@ from groundwork import command_line
 from groundwork.errors import InputFailed, WorkerLost
 from pipeline import launch_local
 from pipeline.devices.other_workers import end_together, explain_lost_worker
+from pipeline.recipe.compared_options import compared_options
+from pipeline.recipe.run_config import TransferJob
 from pipeline.run.run_stages import run
 
 
@@ -65,6 +70,82 @@ def test_two_workers_train_the_weights_of_one_process(config, change, tmp_path, 
     assert last == f"[0] export    {workers.workdir}/export", shown  # and nobody thought lost
 
 
+def start_workers(yaml, folders):
+    """A worker in each of `folders`."""
+    addresses = ",".join(f"127.0.0.1:{port}" for port in launch_local.free_ports(len(folders)))
+    command = [sys.executable, "-m", "pipeline.pretrain", "--config", yaml, "--workers", addresses]
+    return [
+        subprocess.Popen(
+            [*command, "--worker_index", str(index)],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for index, folder in enumerate(folders)
+    ]
+
+
+def test_workers_with_other_weights_all_refuse(config, change, tmp_path):
+    """The same relative workdir on two machines that share no disk: one holds a checkpoint."""
+    trained = change(config, steps=2, export=False, data__eval_split=None)
+    run(trained)
+    yaml = write_yaml(change(trained, workdir="run", steps=4), tmp_path / "config.yaml")
+    (tmp_path / "other").mkdir()
+    workers = start_workers(yaml, [tmp_path, tmp_path / "other"])
+    outputs = [worker.communicate(timeout=200)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [1, 1], outputs
+    for output in outputs:
+        last = output.splitlines()[-1]
+        assert last.startswith("error: worker 1 (127.0.0.1:"), output
+        assert "differs from worker 0 in step (0, not 2), weights (" in last
+        assert "one workdir that every worker sees (run)" in last
+    assert not (tmp_path / "other" / "run" / "checkpoints").exists()
+
+
+def test_options_of_the_run_are_compared_and_those_of_one_worker_are_not(config, change):
+    options = compared_options(config)
+    assert options["optim.peak_lr"] == "0.003" and options["transfer"] == "null"
+    own = change(config, worker_index=1, workers="a:1,b:1", data__source="elsewhere")
+    assert compared_options(own) == options
+    for name, value in (("workdir", "x"), ("data__image_size", 32), ("optim__beta2", 0.9)):
+        changed = compared_options(change(config, **{name: value}))
+        assert {key for key in options if options[key] != changed[key]} == {name.replace("__", ".")}
+    with_transfer = change(config, transfer=TransferJob("shapes"))
+    assert compared_options(with_transfer).keys() == options.keys()
+
+
+def test_a_killed_worker_is_restarted_and_the_weights_are_those_of_an_undisturbed_run(
+    config, change, tmp_path, capfd
+):
+    config = change(
+        config, steps=60, log__every_steps=1, checkpoint__every_steps=4, data__eval_split=None
+    )
+    disturbed = change(config, export=False, workdir=config.workdir + "_disturbed")
+    yaml = write_yaml(disturbed, tmp_path / "config.yaml")
+    killed = []
+
+    def kill_one():
+        while not list(Path(disturbed.workdir, "checkpoints").glob("ckpt-*.index")):
+            time.sleep(0.05)
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                command = (process / "cmdline").read_bytes().split(b"\0")
+                if yaml.encode() in command and command[-3:-1] == [b"--worker_index", b"1"]:
+                    killed.append(int(process.name))
+                    os.kill(killed[-1], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one, daemon=True)
+    killer.start()
+    status = launch_local.main(["--restarts", "1", "--show_all", "--", "--config", yaml])
+    shown = capfd.readouterr().out
+    assert status == 0, shown
+    assert len(killed) == 1 and "restart 1 of 1" in shown and "resumed at step" in shown
+    run(change(config, export=False))
+    assert_same_checkpoint(disturbed, config, 60, 1e-4)
+
+
 def test_sigterm_to_one_stops_both_at_one_step_with_a_checkpoint(
     config, change, tmp_path, monkeypatch
 ):
@@ -79,18 +160,7 @@ def test_sigterm_to_one_stops_both_at_one_step_with_a_checkpoint(
     )
     both = change(endless, workdir=endless.workdir + "_workers")
     yaml = write_yaml(both, tmp_path / "config.yaml")
-    addresses = ",".join(f"127.0.0.1:{port}" for port in launch_local.free_ports(2))
-    command = [sys.executable, "-m", "pipeline.pretrain", "--config", yaml, "--workers", addresses]
-    workers = [
-        subprocess.Popen(
-            [*command, "--worker_index", str(index)],
-            cwd=REPOSITORY,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for index in range(2)
-    ]
+    workers = start_workers(yaml, [REPOSITORY, REPOSITORY])
     metrics = Path(both.workdir, "metrics.jsonl")
     deadline = time.monotonic() + 200
     while all(worker.poll() is None for worker in workers) and time.monotonic() < deadline:
@@ -117,7 +187,7 @@ def test_a_lost_worker_is_one_line():
         explain_lost_worker(SEVERAL),
     ):
         raise GONE
-    assert "\n" not in str(error.value) and error.value.exit_status == 1
+    assert "\n" not in str(error.value) and error.value.exit_status == 75
     with pytest.raises(WorkerLost), explain_lost_worker(SEVERAL):
         raise InputFailed("no batch") from GONE
 
@@ -134,5 +204,5 @@ def test_other_errors_are_what_they_are():
 
 def test_one_worker_waits_for_nobody():
     started = time.monotonic()
-    end_together(tf.distribute.get_strategy())
+    end_together(tf.distribute.get_strategy(), 60)
     assert time.monotonic() - started < 1

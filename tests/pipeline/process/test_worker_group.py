@@ -88,3 +88,20 @@ def test_gpus_are_dealt_out_and_tf_config_is_left_behind():
 def test_options_are_checked_before_anything_starts(arguments, message):
     with pytest.raises(UserError, match=message):
         launch_local.main(arguments)
+
+
+def test_a_restart_helps_where_one_was_killed_or_asks_for_it_alone(capfd):
+    for script, may_restart in (
+        ("import os; os.kill(os.getpid(), 9)", True),
+        ("raise SystemExit(75)", True),
+        ("raise SystemExit(1)", False),
+        ("raise SystemExit(143)", False),  # it was asked to stop, and saved a checkpoint
+        ("pass", False),
+    ):
+        workers = group(script)
+        workers.run()
+        assert workers.may_restart == may_restart, script
+    waiting = OBEDIENT + "print('stands here', flush=True); import time; time.sleep(60)"
+    stalled = "import time; time.sleep(1); raise SystemExit(75)"
+    assert group(stalled, waiting).run() == 75
+    assert "[1] stands here" in capfd.readouterr().out

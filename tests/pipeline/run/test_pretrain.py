@@ -81,10 +81,10 @@ def test_resuming_on_two_replicas_continues_the_run_of_one(plain, change, monkey
 
 
 def test_evaluation_counts_every_image_once_on_any_number_of_replicas(plain):
-    """31 images in batches of 8."""
+    """31 images in batches of 8; and the same compiled by XLA."""
     split = open_source(plain.data.source).split("validation")
     evaluations = []
-    for replicas in (1, 4):
+    for replicas, jit_compile in ((1, False), (4, False), (1, True)):
         strategy = mirrored_strategy(replicas)
         with strategy.scope():
             model = build_model(plain.model, plain.data.height_width, 3, seed=plain.seed)
@@ -92,7 +92,14 @@ def test_evaluation_counts_every_image_once_on_any_number_of_replicas(plain):
         # With a head of zeros all images would count the same.
         kernel = model.get_layer("head").kernel
         kernel.assign(np.random.default_rng(0).normal(0, 0.5, kernel.shape))
-        evaluate = make_evaluate(strategy, state, plain, split.num_examples, confusions=True)
+        evaluate = make_evaluate(
+            strategy,
+            state,
+            plain,
+            split.num_examples,
+            jit_compile=jit_compile,
+            confusions=True,
+        )
         evaluations.append(
             evaluate(
                 distributed_eval_batches(
@@ -100,10 +107,11 @@ def test_evaluation_counts_every_image_once_on_any_number_of_replicas(plain):
                 )
             )
         )
-    one, four = evaluations
-    assert four.metrics == pytest.approx(one.metrics, rel=1e-5)
+    one, *others = evaluations
     assert one.metrics["examples"] == 31
-    np.testing.assert_array_equal(four.confusions.matrix(), one.confusions.matrix())
+    for other in others:
+        assert other.metrics == pytest.approx(one.metrics, rel=1e-5)
+        np.testing.assert_array_equal(other.confusions.matrix(), one.confusions.matrix())
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over(plain, capsys):

@@ -130,7 +130,7 @@ def test_a_model_without_positions_gets_the_other_pictures(folders, tmp_path):
         ({"images": "nowhere"}, "nowhere does not exist"),
         ({"model": "nowhere"}, "nowhere does not exist"),
         ({"max_images": 0}, "at least 1"),
-        ({"colour": "red"}, "colour"),
+        ({"color": "red"}, "color"),
     ],
 )
 def test_wrong_input(folders, tmp_path, options, message):

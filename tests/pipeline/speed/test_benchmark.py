@@ -40,8 +40,27 @@ def test_step_needs_no_dataset_where_the_classes_are_given(recipe, capsys):
     options = ["--data.source", "missing", "--num_classes", "5", "--seconds", "0.1"]
     assert main(["step", "--config", recipe, *options]) == 0
     assert "GFLOP/s" in capsys.readouterr().out
-    with pytest.raises(UserError, match="num_classes is for `step`"):
+    with pytest.raises(UserError, match="num_classes is for `step` and `graph`"):
         main(["input", "--config", recipe, *options])
+
+
+def test_graph_counts_what_a_step_asks_of_host_and_network(recipe, tmp_path, capsys):
+    """The numbers of a tiny model with 32 weights are held: none of them may grow unnoticed."""
+    report = tmp_path / "report.json"
+    options = ["--data.source", "missing", "--num_classes", "3", "--json", str(report)]
+    graphs = []
+    for more in ([], ["--jit_compile", "false"], ["--ema_decay", "0.9"]):
+        assert main(["graph", "--config", recipe, *options, *more]) == 0
+        graphs.append(json.loads(report.read_text()))
+    compiled, plain, averaged = graphs
+    assert "collectives               1: 0.0309 MB" in capsys.readouterr().out
+    share = 8  # of 16 images, on each of two replicas
+    for graph in graphs:
+        assert graph["host_to_device_bytes"] == share * (16 * 16 * 3 * 4 + 8 + 4)
+        assert graph["collective_bytes"] == [30_872]  # 7,715 weights, loss and 2 hits in a bucket
+    assert (compiled["compiled_functions"], plain["compiled_functions"]) == (1, 0)
+    assert 200 < compiled["operations"] < 300 < averaged["operations"] < 450
+    assert plain["operations"] > 2 * compiled["operations"]
 
 
 def test_serve_prints_a_row_for_each_batch_size(tmp_path, capsys):

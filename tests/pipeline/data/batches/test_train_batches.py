@@ -44,7 +44,7 @@ def test_views_have_the_models_range_and_change_with_epoch_and_seed(config, chan
 
 @pytest.mark.parametrize(("file_format", "options"), [("PNG", {}), ("JPEG", {"quality": 95})])
 def test_inception_crops_lie_inside_and_respect_the_smallest_area(file_format, options):
-    """In an image whose colour tells the place, the crop's corners tell its extent."""
+    """In an image whose color tells the place, the crop's corners tell its extent."""
     ramp = np.arange(256, dtype=np.uint8)
     pixels = np.stack([*np.meshgrid(ramp, ramp), np.zeros((256, 256), np.uint8)], -1)
     encoded = tf.constant(encode(pixels, file_format, **options))

@@ -67,7 +67,7 @@ def test_epochs_and_seeds_differ_and_the_same_seed_repeats(files):
 def test_a_window_shuffles(files):
     numbers = [n for _, _, n in take(order_of(files, shuffle_window=1000), 96)]
     rising = sum(a < b for a, b in itertools.pairwise(numbers))
-    assert 30 < rising < 65  # of 95 neighbours; a file read in order would have nearly all
+    assert 30 < rising < 65  # of 95 neighbors; a file read in order would have nearly all
 
 
 @pytest.mark.parametrize("step", [1, 4, 8, 9, 10, 13])

@@ -20,7 +20,7 @@ GRAY = (128, 128, 128)
 
 
 def picture() -> np.ndarray:
-    """Smooth colours under noise, of differing range in each channel: uint8 [60, 72, 3]."""
+    """Smooth colors under noise, of differing range in each channel: uint8 [60, 72, 3]."""
     generator = np.random.default_rng(0)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     smooth = np.stack([20 + 2 * x, 250 - 3 * y, 60 + 50 * np.sin(x / 9) * np.cos(y / 7)], -1)
@@ -28,11 +28,11 @@ def picture() -> np.ndarray:
 
 
 def affine(matrix):
-    """Pillow's transform of coordinates that are pixel corners, not centres."""
+    """Pillow's transform of coordinates that are pixel corners, not centers."""
     a, b, c, d, e, f = matrix
-    centred = (a, b, c + 0.5 - (a + b) / 2, d, e, f + 0.5 - (d + e) / 2)
+    centered = (a, b, c + 0.5 - (a + b) / 2, d, e, f + 0.5 - (d + e) / 2)
     size = (WIDTH, HEIGHT)
-    return lambda image: image.transform(size, PIL.Image.Transform.AFFINE, centred, fillcolor=GRAY)
+    return lambda image: image.transform(size, PIL.Image.Transform.AFFINE, centered, fillcolor=GRAY)
 
 
 def rotation(degrees):

@@ -272,8 +272,8 @@ def test_settings_that_cannot_be(inputs, tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         open_evaluated_model(str(tmp_path / "none.npz"))
     splits = {"train": bars(20, 1), "test": [(i, -1, k) for i, _, k in bars(4, 2)]}
-    write_dataset_folder(tmp_path / "unlabelled", splits, ("left", "right"))
+    write_dataset_folder(tmp_path / "unlabeled", splits, ("left", "right"))
     options = config(inputs, tmp_path / "report")
-    options.data.source = str(tmp_path / "unlabelled")
+    options.data.source = str(tmp_path / "unlabeled")
     with pytest.raises(UserError, match="split test has examples without label"):
         run_transfer(options)

@@ -1,4 +1,4 @@
-"""Linear probe and nearest neighbours against scikit-learn on the same features."""
+"""Linear probe and nearest neighbors against scikit-learn on the same features."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_linear_probe_is_the_best_on_validation_refitted_on_everything(task):
     assert score.chosen["c"] == max(accuracies, key=lambda c: (accuracies[c], -c))
     assert score.chosen["validation accuracy"] == pytest.approx(max(accuracies.values()))
     expected = fit(task.final(), score.chosen["c"])(task.test)
-    assert np.mean(outcome.predictions[0] == expected) > 0.995  # last bits of the standardisation
+    assert np.mean(outcome.predictions[0] == expected) > 0.995  # last bits of the standardization
     assert score.mean == pytest.approx(np.mean(outcome.predictions[0] == task.test.labels))
 
 
@@ -75,7 +75,7 @@ def test_knn_is_the_majority_of_the_nearest_by_cosine(task):
     assert np.array_equal(outcome.predictions[0], votes.argmax(axis=1))
 
 
-def test_knn_with_fewer_images_than_neighbours(task):
+def test_knn_with_fewer_images_than_neighbors(task):
     outcome = NearestNeighbors(k=[10_000]).evaluate(task)
     most_common = np.bincount(task.final().labels).argmax()
     assert np.all(outcome.predictions[0] == most_common)

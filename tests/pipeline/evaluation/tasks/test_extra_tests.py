@@ -30,7 +30,7 @@ def answers(split):
     return [np.flatnonzero(one).tolist() for one in parsed]
 
 
-def test_hits_are_of_any_label_and_of_labelled_images_alone():
+def test_hits_are_of_any_label_and_of_labeled_images_alone():
     known = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 0, 0]], bool)
     assert count_hits(np.array([2, 0, 0, 0]), known) == (2, 3)
     found = score([0.5, 0.7], {}, {"ReaL": [count_hits(np.full(4, c), known) for c in (0, 1)]})
@@ -127,13 +127,13 @@ def test_one_classifier_is_measured_on_all_test_sets(inputs, tmp_path):
     options.data.data_dir = str(tmp_path)
     result = run_transfer(options)
     predictions = np.load(report / "predictions.npz")
-    labelled = predictions["label"] != 1
+    labeled = predictions["label"] != 1
     for protocol in options.protocols:
         found = result.protocols[protocol].last
         same, other = found.extra_tests["same"], found.extra_tests["other"]
         assert (same.mean, same.num_examples) == (pytest.approx(found.mean), 40)
-        assert other.num_examples == labelled.sum() < 40
-        right = (predictions[protocol][0] == predictions["label"])[labelled]
+        assert other.num_examples == labeled.sum() < 40
+        right = (predictions[protocol][0] == predictions["label"])[labeled]
         assert other.accuracies[0] == pytest.approx(right.mean())
     assert result.notes == [
         "extra test v2 is left out: the TFDS dataset imagenet_v2/matched-frequency has not been "
@@ -162,8 +162,8 @@ def test_settings_that_cannot_be(inputs, tmp_path):
     options.data.source = None
     with pytest.raises(UserError, match="extra_tests belong to"):
         run_transfer(options)
-    unlabelled = [(image, -1, key) for image, _, key in stripes(4, 2)]
-    write_dataset_folder(tmp_path / "unlabelled", {"test": unlabelled}, CLASS_NAMES)
-    test = ExtraTest(str(tmp_path / "unlabelled"), "new")
+    unlabeled = [(image, -1, key) for image, _, key in stripes(4, 2)]
+    write_dataset_folder(tmp_path / "unlabeled", {"test": unlabeled}, CLASS_NAMES)
+    test = ExtraTest(str(tmp_path / "unlabeled"), "new")
     with pytest.raises(UserError, match="extra test new: none of its 4 images has a label"):
         run_transfer(config(inputs, tmp_path / "report", extra_tests=[test], baselines=[]))

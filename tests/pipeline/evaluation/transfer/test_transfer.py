@@ -50,7 +50,7 @@ def test_result_holds_scores_of_the_model_and_its_baselines(report):
     for by_shots in few_shot.values():
         assert list(by_shots) == ["1", "5", "10", "25"]
         assert all(0 <= score.mean <= 1 for score in by_shots.values())
-    assert few_shot["raw_pixels"]["25"].mean > 0.8  # the task can be learnt
+    assert few_shot["raw_pixels"]["25"].mean > 0.8  # the task can be learned
     assert few_shot["model_paper"]["25"].chosen == {"l2": 1024.0}
     assert stored.protocols["linear_probe"].scores["raw_pixels"]["linear_probe"].mean > 0.9
     assert set(stored.protocols["knn"].model) == {"1", "5", "20"}
@@ -182,7 +182,7 @@ def test_without_test_split_the_validation_split_is_measured_on(tmp_path):
         open_dataset_task(TransferData(source=str(folder), test_split="test"))
 
 
-def test_unlabelled_split_is_refused(inputs, tmp_path):
+def test_unlabeled_split_is_refused(inputs, tmp_path):
     splits = {"train": stripes(9, 1), "test": [(i, -1, k) for i, _, k in stripes(4, 2)]}
     write_dataset_folder(tmp_path / "d", splits, CLASS_NAMES)
     options = config(inputs, tmp_path / "report")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
@@ -15,13 +16,14 @@ from dataset_folders import encode, write_dataset_folder
 from finished_runs import rows
 
 from pipeline.data.data_config import DataConfig
-from pipeline.devices.accelerators import gpu_peak_flops, tpu_peak_flops
+from pipeline.devices.accelerators import Accelerators, gpu_peak_flops, tpu_peak_flops
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.run.run_stages import run
+from pipeline.training.loop.compute_meter import ComputeMeter
 from pipeline.training.loop.confusion import count_confusions
 from pipeline.training.loop.loop_options import LogConfig
 from pipeline.training.loop.metrics_log import MetricsLog
-from pipeline.training.loop.pictures import labelled_images
+from pipeline.training.loop.pictures import labeled_images
 from pipeline.training.model.model_config import ModelConfig
 from pipeline.training.optimizers.optim_config import OptimConfig
 from pipeline.training.state.checkpoint_config import CheckpointConfig
@@ -82,7 +84,7 @@ def test_the_log_and_tensorboard_have_the_same_scalars(seen):
         *(f"speed/{name}" for name in ("images_per_second", "images_per_second_per_device")),
         *(f"speed/{name}" for name in ("step_seconds", "input_wait_share", "eta_seconds")),
         *(f"speed/{name}" for name in ("first_step_seconds", "checkpoint_seconds")),
-        *(f"speed/{name}" for name in ("tflops_per_device", "mfu", "device_hours")),
+        *(f"speed/{name}" for name in ("tflops_per_device", "mfu", "device_hours", "goodput")),
     }
     assert all(math.isfinite(value) for row in rows(seen.workdir) for value in row.values())
 
@@ -95,6 +97,11 @@ def test_rates_agree_with_each_other_and_compiling_does_not_count(seen):
     first = timed[0]
     assert first["speed/first_step_seconds"] > 10 * first["speed/step_seconds"]
     assert timed[-1]["speed/eta_seconds"] == 0
+    spent = 0.0
+    for row, steps in zip(timed, (1, 2, 2), strict=True):  # the first of six is compiled
+        spent += steps * row["speed/step_seconds"]
+        share = spent / 3600 / row["speed/device_hours"]
+        assert row["speed/goodput"] == pytest.approx(share, rel=0.05)
     hours = [row["speed/device_hours"] for row in timed]
     assert hours == sorted(hours) and hours[0] > first["speed/first_step_seconds"] / 3600
 
@@ -178,8 +185,8 @@ def test_confusions_leave_padding_out_and_name_the_worst():
 
 def test_small_images_are_enlarged_and_their_class_stands_beneath():
     images = np.full((3, 16, 16, 3), -1.0)
-    unnamed = labelled_images(images, [0, 1, 2], [])
-    named = labelled_images(images, [0, 1, 2], CLASSES)
+    unnamed = labeled_images(images, [0, 1, 2], [])
+    named = labeled_images(images, [0, 1, 2], CLASSES)
     assert named.shape == unnamed.shape == (2 * (96 + 14), 2 * (96 + 2), 3)
     assert (named[:96, :96] == 0).all()
     beneath = np.s_[96:110, :96]
@@ -208,3 +215,17 @@ def test_peaks_of_tpu_slices_count_chips():
     assert tpu_peak_flops("v6e-8") == 8 * 918e12
     assert tpu_peak_flops("") is None
     assert gpu_peak_flops("NVIDIA GeForce RTX 2080") is None
+
+
+def test_goodput_goes_on_where_the_rows_that_are_kept_end(tmp_path):
+    """Steps 1 to 4 took 3 of 4 device-hours; step 6, which is lost, another one."""
+    jsonl = tmp_path / "metrics.jsonl"
+    lines = [
+        {"step": 4, "speed/device_hours": 4.0, "speed/goodput": 0.75},
+        {"step": 6, "speed/device_hours": 5.0, "speed/goodput": 0.8},
+    ]
+    jsonl.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with contextlib.closing(MetricsLog(str(tmp_path / "tensorboard"), str(jsonl), 4)) as log:
+        assert (log.device_hours, log.useful_hours) == (5.0, 3.0)
+    meter = ComputeMeter(Accelerators(1, "GPU", None), 1.0, log.device_hours, log.useful_hours)
+    assert meter.goodput(3600.0) == pytest.approx(4 / 5, rel=1e-3)

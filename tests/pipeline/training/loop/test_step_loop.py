@@ -10,6 +10,7 @@ from groundwork.errors import TrainingDiverged
 from pipeline.devices.strategy import mirrored_strategy
 from pipeline.process.interruptible import InterruptibleIterator
 from pipeline.process.stop_signal import StopSignal
+from pipeline.process.watchdog import Watchdog
 from pipeline.run import run_stages as run_module
 from pipeline.run.run_stages import run
 from pipeline.training.loop.step_loop import make_step_loop
@@ -48,7 +49,7 @@ def test_the_step_that_diverges_is_named():
     def step(loss):
         return {"loss": loss, "gradient_norm": loss, "learning_rate": 0.5 * tf.ones([])}
 
-    window = StepWindow(10, batch_size=1)
+    window = StepWindow(10, batch_size=1, watchdog=Watchdog(None, "worker 0"))
     with StopSignal() as stop:
         batches = InterruptibleIterator(losses, stop, alone=True)
         window.run_steps(batches, make_step_loop(step), 4)

@@ -45,7 +45,7 @@ def train_and_evaluate(config, replicas):
     batches = iter(distributed_train_batches(strategy, order, split, config.data, 0))
     metrics = [{k: float(v) for k, v in step(*next(batches)).items()} for _ in range(3)]
     validation = source.split("validation")
-    evaluate = make_evaluate(strategy, state, config, validation.num_examples)
+    evaluate = make_evaluate(strategy, state, config, validation.num_examples, jit_compile=False)
     evaluated = evaluate(
         distributed_eval_batches(
             strategy, validation, config.data, config.eval_batch_size or config.batch_size

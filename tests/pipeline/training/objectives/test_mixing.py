@@ -75,14 +75,14 @@ def test_mixed_loss_is_that_of_the_mixed_targets(kind, smoothing):
     np.testing.assert_allclose(0.7 * own + 0.3 * other, expected, rtol=1e-5)
 
 
-def test_images_mix_with_their_neighbour():
+def test_images_mix_with_their_neighbor():
     images = np.random.default_rng(0).normal(size=(4, *SIZE, 3)).astype(np.float32)
     mixed = mix_images(tf.constant(images), tf.fill([*SIZE, 1], 0.6))
     np.testing.assert_allclose(mixed, 0.6 * images + 0.4 * images[[1, 0, 3, 2]], atol=1e-6)
 
 
 def test_pairs_are_the_same_for_one_and_two_hosts(config, change):
-    """Neighbours by record, read as one host and as two."""
+    """Neighbors by record, read as one host and as two."""
     config = change(config, data__mixup_alpha=0.2, data__crop="resize", data__flip=False)
     split = open_source(config.data.source).split("train")
     order = EpochOrder(split.files, config.batch_size, 32, config.seed)

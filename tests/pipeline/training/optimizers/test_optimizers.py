@@ -1,4 +1,4 @@
-"""Each optimiser against Keras' own, or against its formulas in NumPy."""
+"""Each optimizer against Keras' own, or against its formulas in NumPy."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from groundwork.errors import TrainingDiverged
 from pipeline.devices.strategy import mirrored_strategy
+from pipeline.process.watchdog import Watchdog
 from pipeline.training.loop.step_window import StepWindow
 from pipeline.training.model.build_model import build_model
 from pipeline.training.state.loss_scale import FLOOR, INITIAL_SCALE, LossScale
@@ -137,7 +138,7 @@ def test_a_checkpoint_keeps_the_scale(config, tmp_path):
 
 
 def window_of(*rows):
-    window = StepWindow(0, batch_size=1)
+    window = StepWindow(0, batch_size=1, watchdog=Watchdog(None, "worker 0"))
     for row in rows:
         metrics = {name: tf.constant(value) for name, value in row.items()}
         window.run_step(iter([()]), lambda metrics=metrics: metrics)

@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation: in closed form, and the same on any number of replicas."""
+"""Sharpness-aware minimization: in closed form, and the same on any number of replicas."""
 
 from __future__ import annotations
 
