@@ -60,9 +60,9 @@ FOLDERS = {
     "pipeline/training/loop": "devices figures process training/objectives training/state "
     "training/step",
     "pipeline/recipe": "data data/images devices training/loop training/model training/step",
-    "pipeline/workdir": "data/dataset devices recipe training/loop training/objectives "
+    "pipeline/workdir": "process data/dataset devices recipe training/loop training/objectives "
     "training/state",
-    "pipeline/serving": "data/images figures recipe",
+    "pipeline/serving": "process data/images figures recipe",
     "pipeline/serving/conversion": "data/batches data/dataset serving",
     "pipeline/named_models": "data/images serving workdir",
     "pipeline/evaluation/tasks": "data/dataset",
@@ -75,7 +75,7 @@ FOLDERS = {
     "training/state training/step",
     "pipeline/evaluation/reports": "data/batches data/dataset data/images evaluation/protocols "
     "evaluation/tasks figures serving",
-    "pipeline/evaluation/transfer": "data/dataset devices evaluation/features "
+    "pipeline/evaluation/transfer": "process data/dataset devices evaluation/features "
     "evaluation/fine_tuning evaluation/protocols evaluation/reports evaluation/tasks "
     "evaluation/tasks/vtab named_models serving",
     "pipeline/readiness/compilers": "data/batches process recipe training/loop "

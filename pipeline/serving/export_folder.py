@@ -23,6 +23,7 @@ from etils import epath
 from groundwork import storage
 from groundwork.errors import UserError
 from pipeline.data.images.preprocess import EvalPreprocess
+from pipeline.process.wildcards import refuse_wildcards
 from pipeline.serving.description import (
     FILE_NAME,
     KERAS_FILE,
@@ -75,6 +76,7 @@ def export_model(
     if len(class_names) != (model.num_classes or 0):
         raise ValueError(f"{len(class_names)} class names for {model.num_classes} classes")
     target = output if storage.is_remote(output) else str(Path(output).expanduser())
+    refuse_wildcards(output, "output")
     _refuse_foreign(target)
     model = in_float32(model)
     with writing_to(target, "--output"), _staging_folder(target) as folder:

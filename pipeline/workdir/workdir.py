@@ -13,10 +13,10 @@ from typing import Any
 from groundwork import command_line, locks, storage
 from groundwork.errors import UserError
 from pipeline.data.dataset.shard_cache import tensorflow_reads
+from pipeline.process.wildcards import refuse_wildcards
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.training.state.checkpoint_writer import remove_leftovers
 
-WILDCARDS = "*?[\\"
 UNFINISHED = (storage.TEMPORARY_PREFIX, ".export-", ".model-", ".unfinished-")
 """Beginnings of the names of what is renamed when it is whole: files, exports, cached features."""
 
@@ -37,11 +37,7 @@ class Workdir:
                 "filesystem for it (of URLs it has gs://, at Google's own servers): train to a "
                 "local workdir and copy that, or give gs://BUCKET/RUN"
             )
-        if any(character in path for character in WILDCARDS):
-            raise UserError(
-                f"workdir {path}: TensorFlow reads {' '.join(WILDCARDS)} in a path as a pattern, "
-                "and would find other files, or none: choose a name without them"
-            )
+        refuse_wildcards(path, "workdir")
         self.path = path
         self.checkpoints = posixpath.join(path, "checkpoints")
         self.best_checkpoint = posixpath.join(path, "best_checkpoint")

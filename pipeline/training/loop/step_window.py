@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
-from groundwork.errors import InputFailed, TrainingDiverged, one_line
+from groundwork.errors import InputFailed, TrainingDiverged
+from pipeline.process.failed_input import failed_input, reason
 from pipeline.process.interruptible import InterruptibleIterator
 from pipeline.process.watchdog import Watchdog
 from pipeline.training.loop.step_loop import StepLoop
 from pipeline.training.state.loss_scale import FLOOR
 from pipeline.training.step.train_step import Metrics, TrainStep
 
-NOISE = re.compile(
-    r"Graph execution error: .*?<stack traces unavailable> "
-    r"|\{\{.*?\}\}|\[\[.*|\[Op:.*|\[Condition .*|Error in user-defined function .*?Iterator::\S+ "
-)
-"""What TensorFlow's message of a failed input has besides the reason."""
-ASSERTION = re.compile(r"assertion failed: \[(.*)\]")
-"""How it puts the text of an assertion of ours."""
-
 Batch = tuple[tf.Tensor, ...]
 """Distributed images, labels and seeds."""
-ESCAPED = re.compile(r"""\\(['"\\])""")
-"""Quotes and backslashes in such a text."""
-
 SETTINGS = ("learning_rate", "loss_scale")
 """Metrics of which the last value counts, not the mean."""
 
@@ -157,14 +146,3 @@ def _rows(metrics: Metrics) -> list[dict[str, float]]:
     """Metrics of one step, or of each of several."""
     columns = [np.atleast_1d(value.numpy()).tolist() for value in metrics.values()]
     return [dict(zip(metrics, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-def failed_input(error: tf.errors.OpError) -> Exception:
-    """What `error` is of: an InputFailed where an iterator raised it, otherwise itself."""
-    return InputFailed(reason(error)) if "GetNext" in str(error) else error
-
-
-def reason(error: tf.errors.OpError) -> str:
-    """What TensorFlow says of an input that failed, in one line."""
-    told = ASSERTION.sub(r"\1", NOISE.sub("", one_line(error, None)))
-    return ESCAPED.sub(r"\1", told).strip()[:300]

@@ -14,6 +14,7 @@ from pipeline.devices.worker_agreement import check_workers_agree
 from pipeline.figures.model_pictures import weight_figures
 from pipeline.figures.rendering import rasterized
 from pipeline.figures.transfer_figures import confusion_figure
+from pipeline.process.failed_input import failed_input, reason
 from pipeline.process.interruptible import InterruptibleIterator, Stopped, StoppedMidway
 from pipeline.process.stop_signal import StopSignal
 from pipeline.process.watchdog import Watchdog
@@ -25,7 +26,7 @@ from pipeline.training.loop.metrics_log import DEVICE_HOURS, GOODPUT, MetricsLog
 from pipeline.training.loop.pictures import labeled_images
 from pipeline.training.loop.profile_window import ProfileWindow
 from pipeline.training.loop.step_loop import StepLoop, make_step_loop
-from pipeline.training.loop.step_window import Batch, StepWindow, failed_input, reason
+from pipeline.training.loop.step_window import Batch, StepWindow
 from pipeline.training.state.best_checkpoint import BestCheckpoint
 from pipeline.training.state.checkpoint import Checkpointer
 from pipeline.training.state.train_state import TrainState

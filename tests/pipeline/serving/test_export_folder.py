@@ -252,7 +252,7 @@ def stuck(*arguments):
     time.sleep(600)
 
 export_folder.check_parity = stuck
-export_tiny_vit(sys.argv[1] + "/m[1]")
+export_tiny_vit(sys.argv[1] + "/m (1)")
 """
 
 
@@ -283,8 +283,8 @@ def test_staging_goes_with_a_signal_or_with_the_next_export(tmp_path, number):
     assert len(left) == 2  # the folder and its lock
     export_tiny_vit(tmp_path / "other")
     assert len(list(tmp_path.iterdir())) == 3
-    export_tiny_vit(tmp_path / "m[1]")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m[1]", "other"]
+    export_tiny_vit(tmp_path / "m (1)")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m (1)", "other"]
 
 
 def test_staging_of_an_export_that_runs_is_kept(tmp_path):

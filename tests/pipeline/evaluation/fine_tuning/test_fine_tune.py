@@ -275,5 +275,5 @@ def test_settings_that_cannot_be(inputs, tmp_path):
     write_dataset_folder(tmp_path / "unlabeled", splits, ("left", "right"))
     options = config(inputs, tmp_path / "report")
     options.data.source = str(tmp_path / "unlabeled")
-    with pytest.raises(UserError, match="split test has examples without label"):
+    with pytest.raises(UserError, match="label -1 is none of the 2 classes"):
         run_transfer(options)
