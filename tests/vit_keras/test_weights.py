@@ -247,6 +247,7 @@ def test_pickled_arrays_are_refused(tmp_path):
 
 
 def test_other_files_are_refused(tmp_path):
+    (tmp_path / "weights.h5").touch()
     with pytest.raises(ValueError, match="alone"):
         vit_keras.load_weights(tiny_vit(), tmp_path / "weights.h5")
     np.savez(tmp_path / "x.npz", foo=np.zeros(2))
