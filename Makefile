@@ -19,8 +19,11 @@ lint: $(VENV)/installed-test
 types: $(VENV)/installed-test
 	$(BIN)/mypy
 
+# In parts, so that no process holds the graphs and models of the whole suite.
 unit: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/vit_keras tests/groundwork
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/pipeline
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/beam_jobs tests/docs tests/faults tests/test_*.py
 
 # vit_keras' forward passes and weights on another backend than TensorFlow. Nothing runs twice, so
 # that compiling without optimization is quicker.

@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groundwork import command_line
+from groundwork import command_line, storage
 from groundwork.errors import UserError
 from pipeline.process.tensorflow_startup import import_tensorflow
 from pipeline.recipe.check_run_config import check_run_config
@@ -147,7 +146,7 @@ def _write(report: dict[str, Any], path: str | None) -> None:
     if path is None:
         return
     try:
-        Path(path).write_text(json.dumps(report, indent=2) + "\n")
+        storage.write_text(path, json.dumps(report, indent=2) + "\n")
     except OSError as error:
         raise UserError(f"json: cannot write {path}: {error.strerror}") from error
 

@@ -22,7 +22,7 @@ MASKED, SWAPPED = 0.8, 0.1  # of the corrupted patches; the rest stays as it is
 class MaskedPatchModel(keras.Model):
     """A ViT that predicts what is in corrupted patches.
 
-    Of the patch embeddings, `corrupted_share` is corrupted: 80 % of these become a learned mask
+    Of the patch embeddings, `mask_ratio` is corrupted: 80 % of these become a learned mask
     token, 10 % the embedding of another patch of the image, 10 % stay. The encoder's output at
     the corrupted patches predicts one of three targets:
 
@@ -36,7 +36,7 @@ class MaskedPatchModel(keras.Model):
         vit: the model to pre-train, without head. It is trained in place: after pre-training it
             (or `adapt_model(vit, num_classes=...)`) is what fine-tuning starts from.
         target: what to predict.
-        corrupted_share: share of patches that is corrupted, in (0, 1).
+        mask_ratio: share of patches that is corrupted, in (0, 1).
 
     Input: `[batch, height, width, 3]` float32 in [-1, 1]; output: predictions for all patches,
     `[batch, patches, values]` float32, with 512, 16·512 or pixels·3 values.
@@ -52,7 +52,7 @@ class MaskedPatchModel(keras.Model):
         self,
         vit: VisionTransformer,
         target: Target = "mean_color",
-        corrupted_share: float = 0.5,
+        mask_ratio: float = 0.5,
         name: str = "masked_patches",
         **kwargs: Any,
     ) -> None:
@@ -61,11 +61,11 @@ class MaskedPatchModel(keras.Model):
             raise ValueError("masked patch prediction takes a ViT without head: num_classes=None.")
         if vit.encoder_norm is None:
             raise ValueError("masked patch prediction needs a last norm: final_norm='tokens'.")
-        if not 0 < corrupted_share < 1:
-            raise ValueError(f"corrupted_share must lie in (0, 1); got {corrupted_share}.")
+        if not 0 < mask_ratio < 1:
+            raise ValueError(f"mask_ratio must lie in (0, 1); got {mask_ratio}.")
         self.vit = vit
         self.target = target
-        self.corrupted_share = corrupted_share
+        self.mask_ratio = mask_ratio
         if target == "downsampled" and vit.patch_pixels % DOWNSAMPLED_SIDE:
             raise ValueError(
                 f"target 'downsampled' needs patches of a multiple of {DOWNSAMPLED_SIDE} pixels; "
@@ -138,7 +138,7 @@ class MaskedPatchModel(keras.Model):
     def _corrupt(self, patches: Any, seeds: Any) -> tuple[Any, Any]:
         count = self.num_patches
         order = ops.argsort(ops.argsort(uniform(fold_in(seeds, 0), (count,)), axis=1), axis=1)
-        corrupted = order < max(1, round(self.corrupted_share * count))
+        corrupted = order < max(1, round(self.mask_ratio * count))
         kind = uniform(fold_in(seeds, 1), (count,))
         # Another patch of the same image: 1 to count - 1 places further on.
         step = 1 + ops.cast(uniform(fold_in(seeds, 2), (count,)) * (count - 1), "int32")
@@ -211,7 +211,7 @@ class MaskedPatchModel(keras.Model):
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "vit": keras.saving.serialize_keras_object(self.vit),
             "target": self.target,
-            "corrupted_share": self.corrupted_share,
+            "mask_ratio": self.mask_ratio,
         }
 
     @classmethod

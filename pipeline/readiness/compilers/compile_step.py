@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
+from groundwork import storage
 from groundwork.errors import JobError, UserError, one_line
 from pipeline.process.child_process import end_with_parent
 from pipeline.readiness.compilers import compile_child
@@ -137,10 +138,7 @@ def _remember(path: Path, compiled: Compiled) -> None:
     """A cache that cannot be written costs the next run its time, and nothing else."""
     entry = json.dumps({"answer": compiled.answer, "traffic": asdict(compiled.traffic)})
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}")
-        temporary.write_text(entry)
-        temporary.replace(path)
+        storage.write_text(str(path), entry)
     except OSError as error:
         print(f"warning   {path.parent} keeps nothing: {one_line(error)}", file=sys.stderr)
 
