@@ -381,7 +381,7 @@ def test_a_digest_outside_of_the_folder_or_a_file_without_one_is_refused(exporte
         with pytest.raises(UserError, match="outside of the folder"):
             open_export(str(folder))
     description.write_text(json.dumps(stored))
-    (folder / "assets").mkdir()
+    (folder / "assets").mkdir(exist_ok=True)
     (folder / "assets" / "vocabulary").write_text("x")
     with pytest.raises(UserError, match=r"export \(assets/vocabulary"):
         open_export(str(folder))

@@ -209,8 +209,7 @@ def test_machines_share_the_members_and_each_draws_what_is_there(study, commands
 
 
 def test_a_member_that_another_process_runs_is_left_alone(study, commands, capsys):
-    with MemberFolder(study, study.members[0]).lock() as held:
-        assert held
+    with MemberFolder(study, study.members[0]).lock():
         run_study(study)
     assert {name for _, name in commands.ran} == {"large", "conv"}
     assert "small (1/3) is run by another process" in capsys.readouterr().out
