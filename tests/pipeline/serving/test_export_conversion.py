@@ -122,7 +122,7 @@ def test_missing_package_gives_the_command_that_installs_it():
     ("arguments", "message"),
     [
         (["--to", "onnx"], "model is missing"),
-        ([], "workdir is missing"),
+        ([], "give either workdir, of a run, or model"),
         (["--workdir", "w", "--precision", "int8"], "precision are for --to litert or onnx"),
         (["--to", "onnx", "--model", "m", "--workdir", "w"], "give --model alone"),
         (["--to", "onnx", "--model", "/nowhere"], "does not exist"),
