@@ -72,7 +72,7 @@ def test_a_dataset_in_a_bucket_is_that_on_a_disk(dataset, bucket, cache, capsys)
     part = source.split("train[:5]")
     assert len(cached_shards(cache)) == 1
     split = source.split("train")
-    assert f"copying {url}, files ######################## 4/4" in capsys.readouterr().err
+    assert f"copying {url}, files ████████████████████████ 4/4" in capsys.readouterr().err
     assert split.fingerprint == local.split("train").fingerprint
     assert records(split) == records(local.split("train"))
     assert records(part) == records(local.split("train[:5]"))
