@@ -130,7 +130,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(train):
 
 
 def config(inputs, output, model="model", **options):
-    fine_tune_config = FineTuneConfig(**(SETTINGS | {"steps": 40, "random_crop": False} | options))
+    fine_tune_config = FineTuneConfig(**(SETTINGS | {"steps": 80, "random_crop": False} | options))
     data = TransferData(source=str(inputs / "bars"))
     return TransferConfig(
         model=str(inputs / model),
@@ -196,7 +196,7 @@ def test_finished_runs_are_not_repeated(inputs, report, monkeypatch):
     again = run_transfer(config(inputs, output, **options))
     assert again.protocols == first.protocols
     with pytest.raises(AssertionError, match="finished before"):
-        run_transfer(config(inputs, output, **(options | {"steps": 41})))
+        run_transfer(config(inputs, output, **(options | {"steps": 81})))
 
 
 def test_the_pictures_are_of_the_fine_tuned_model(inputs, report, monkeypatch):
