@@ -76,6 +76,11 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
+def is_served(path: str) -> bool:
+    """Whether `path` is a URL of a scheme that is read as files are."""
+    return is_remote(path) and path.partition("://")[0] in {*_SCHEMES, "file"}
+
+
 def without_file_scheme(path: str) -> str:
     """`path`, where it is a file:// URL as the local path that it means."""
     scheme = "file://"

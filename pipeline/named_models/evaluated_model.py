@@ -109,7 +109,7 @@ def open_evaluated_model(name: str) -> EvaluatedModel:
         JobError: it could not be downloaded.
         DiskFull: there is no space to keep it.
     """
-    if name.endswith(WEIGHTS) or (is_name(name) and not storage.is_remote(name)):
+    if name.endswith(WEIGHTS) or (is_name(name) and not storage.is_served(name)):
         return _from_file(name, _local(name))
     is_export = storage.exists(storage.join(name, FILE_NAME))
     if not is_export and storage.exists(storage.join(name, "config.yaml")):
