@@ -60,6 +60,7 @@ def run(
     with contextlib.ExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="beam_jobs_"))
         stack.enter_context(_progress_in(name))
+        stack.enter_context(_temporary_files_in(name))
         folder = Path(name)
         failure: list[BaseException] = []
         started: list[PipelineResult] = []
@@ -244,6 +245,16 @@ def _is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@contextlib.contextmanager
+def _temporary_files_in(folder: str) -> Iterator[None]:
+    """Have Beam's own temporary folders, which a stopped pipeline leaves behind, go with ours."""
+    before, tempfile.tempdir = tempfile.tempdir, folder
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def _kill_workers(folder: Path) -> None:

@@ -16,10 +16,13 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 from beam_jobs.engines import progress
 from beam_jobs.engines.logs import quiet_beam
+
+_GONE_S = 0.3
 
 PID_PREFIX = "worker-"
 """Of a file in FOLDER for each of these processes, gone once it has ended well."""
@@ -41,8 +44,14 @@ def main() -> None:
             _work(json.loads(line))
             os._exit(0)
     pid_file.unlink(missing_ok=True)
-    if os.getppid() != job:  # it was killed, and cannot tidy up: copies of tars may be large
-        shutil.rmtree(sys.argv[1], ignore_errors=True)
+    # A job that was killed cannot tidy up, and copies of tars may be large. Its pipe closes just
+    # before it is gone, and its workers may write until they are.
+    folder = Path(sys.argv[1])
+    deadline = time.monotonic() + _GONE_S
+    while folder.exists() and time.monotonic() < deadline:
+        if os.getppid() != job:
+            shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.02)
 
 
 def _work(variables: dict[str, str]) -> None:
