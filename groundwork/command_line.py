@@ -40,7 +40,6 @@ from groundwork.stopping import exit_on_signals
 
 Config = TypeVar("Config")
 
-SHORT_HELP_LINES = 60
 CONFIG_HELP = (
     "Recipe: a YAML file of these options, or the name of one that is shipped (--config list lists "
     "them). May be repeated; what comes later on the command line wins."
