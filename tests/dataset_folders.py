@@ -11,7 +11,7 @@ import PIL.Image
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 Example = tuple[bytes, int, str]
 """Encoded image, label, key."""
