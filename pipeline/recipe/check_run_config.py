@@ -78,6 +78,8 @@ def check_run_config(config: PretrainConfig) -> None:
     _check_shares(config)
     if config.objective == "masked_patches":
         _check_masked_patches(config)
+    if config.mixed_labels == "whole":
+        _check_whole_labels(config)
     if min(config.data.height_width) < 1:
         raise UserError(f"data.image_size is {config.data.image_size}: it must be positive")
 
@@ -140,6 +142,17 @@ def _check_masked_patches(config: PretrainConfig) -> None:
             raise UserError(f"objective=masked_patches does not go with {name}: leave it out")
     if config.masked_patches.target == "pixels" and config.checkpoint.keep_best == "eval/accuracy":
         raise UserError("masked_patches.target=pixels has no accuracy: keep_best=eval/loss")
+
+
+def _check_whole_labels(config: PretrainConfig) -> None:
+    if config.objective != "classify":
+        raise UserError(f"objective={config.objective} does not go with mixed_labels=whole")
+    if config.loss != "sigmoid":
+        raise UserError(f"mixed_labels=whole goes with loss=sigmoid, not with loss={config.loss}")
+    if config.class_weights != "none":
+        raise UserError("mixed_labels=whole does not go with class_weights: leave it out")
+    if not config.data.mixes_images:
+        raise UserError("mixed_labels=whole needs data.mixup_alpha or data.cutmix_alpha")
 
 
 def _check_log_and_checkpoint(config: PretrainConfig) -> None:

@@ -46,8 +46,11 @@ class Classification:
             return self._losses(logits, labels), hits(logits, labels)
         keep, share = mixing
         logits = model(mix_images(images, keep), training=True, seeds=seeds)
+        others = swap_pairs(labels)
+        if self._options.mixed_labels == "whole":
+            return self._losses_of_both(logits, labels, others, share), hits(logits, labels)
         # The loss is linear in the target.
-        own, others = self._losses(logits, labels), self._losses(logits, swap_pairs(labels))
+        own, others = self._losses(logits, labels), self._losses(logits, others)
         return share * own + (1.0 - share) * others, hits(logits, labels)
 
     def evaluation_scores(
@@ -67,6 +70,15 @@ class Classification:
         if self._class_weights is None:
             return losses
         return losses * tf.gather(tf.constant(self._class_weights, tf.float32), labels)
+
+    def _losses_of_both(
+        self, logits: tf.Tensor, labels: tf.Tensor, others: tf.Tensor, share: tf.Tensor
+    ) -> tf.Tensor:
+        """Sums of sigmoid cross-entropies with every label that has a share as a whole target."""
+        own, others = (tf.one_hot(each, self._num_classes) for each in (labels, others))
+        targets = tf.where(share < 1.0, tf.maximum(own, others), own)
+        smoothing = self._options.label_smoothing
+        return tf.reduce_sum(sigmoid_losses(logits, targets, smoothing), axis=-1)
 
 
 def cross_entropy(
@@ -88,13 +100,24 @@ def cross_entropy(
         float32 `[batch]`.
     """
     logits = tf.cast(logits, tf.float32)
-    classes = logits.shape[-1]
-    targets = tf.one_hot(labels, classes)
-    targets = targets * (1 - label_smoothing) + label_smoothing / classes
+    targets = tf.one_hot(labels, logits.shape[-1])
     if kind == "sigmoid":
-        losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits)
-        return tf.reduce_sum(losses, axis=-1)
+        return tf.reduce_sum(sigmoid_losses(logits, targets, label_smoothing), axis=-1)
+    targets = smoothed(targets, label_smoothing)
     return tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
+
+
+def sigmoid_losses(
+    logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float = 0.0
+) -> tf.Tensor:
+    """Sigmoid (binary) cross-entropy of each class with its target, float `[batch, classes]`."""
+    targets = smoothed(targets, label_smoothing)
+    return tf.nn.sigmoid_cross_entropy_with_logits(targets, tf.cast(logits, tf.float32))
+
+
+def smoothed(targets: tf.Tensor, label_smoothing: float) -> tf.Tensor:
+    """Targets `[batch, classes]` with a share of them spread evenly over all classes."""
+    return targets * (1 - label_smoothing) + label_smoothing / targets.shape[-1]
 
 
 def hits(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -28,6 +28,9 @@ class ObjectiveOptions:
     """Softmax, or per-class sigmoid, cross-entropy."""
     label_smoothing: float = 0.0
     """Share of the target that is spread over all classes, in [0, 1)."""
+    mixed_labels: Literal["shares", "whole"] = "shares"
+    """MixUp and CutMix: each label of a mixed image counts by its share of the image; or both count
+    whole, with loss sigmoid: the binary cross-entropy of DeiT III (arXiv 2204.07118) and timm."""
     class_weights: Literal["none", "auto"] = "none"
     """Weight of each class in the training loss. auto: an example's training loss counts in inverse
     proportion to the frequency of its class, 1 on average. The labels of the training split are

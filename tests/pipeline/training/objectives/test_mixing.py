@@ -14,8 +14,9 @@ from pipeline.data.batches.train_order import EpochOrder
 from pipeline.data.data_config import DataConfig
 from pipeline.data.dataset.source import open_source
 from pipeline.devices.strategy import mirrored_strategy
-from pipeline.training.objectives.classification import cross_entropy
+from pipeline.training.objectives.classification import Classification, cross_entropy
 from pipeline.training.objectives.mixing import draw_mixing, mix_images, swap_pairs
+from pipeline.training.objectives.objective_options import ObjectiveOptionsfrom pipeline.recipe.check_run_config import check_run_config
 
 SIZE = (24, 32)
 
@@ -73,6 +74,43 @@ def test_mixed_loss_is_that_of_the_mixed_targets(kind, smoothing):
         log_p, log_not_p = (np.log(1 / (1 + np.exp(-sign * logits))) for sign in (1, -1))
         expected = -(targets * log_p + (1 - targets) * log_not_p).sum(-1)
     np.testing.assert_allclose(0.7 * own + 0.3 * other, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.7, 1.0])
+def test_whole_labels_give_timms_binary_cross_entropy(share):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    losses = pytest.importorskip("timm.loss", reason="timm is not installed")
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(6, 5)).astype(np.float32)
+    labels = np.array([0, 1, 2, 2, 4, 3])
+    objective = Classification(ObjectiveOptions(loss="sigmoid", mixed_labels="whole"), 5, None)
+    mixing = (tf.fill([*SIZE, 1], share), tf.constant(share))
+    found, _ = objective.training_scores(
+        lambda images, training, seeds: tf.constant(logits),
+        tf.zeros([6, *SIZE, 3]),
+        tf.constant(labels),
+        tf.range(6),
+        *mixing,
+    )
+    targets = share * np.eye(5)[labels] + (1 - share) * np.eye(5)[labels[[1, 0, 3, 2, 5, 4]]]
+    reference = losses.BinaryCrossEntropy(smoothing=0.0, target_threshold=0.0, sum_classes=True)
+    for row in range(6):
+        expected = reference(torch.tensor(logits[row : row + 1]), torch.tensor(targets[[row]]))
+        np.testing.assert_allclose(found[row], expected.item(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "mixed_labels=whole goes with loss=sigmoid, not with loss=softmax"),
+        ({"loss": "sigmoid"}, "needs data.mixup_alpha or data.cutmix_alpha"),
+        ({"loss": "sigmoid", "class_weights": "auto"}, "does not go with class_weights"),
+        ({"objective": "masked_patches"}, "masked_patches does not go with mixed_labels=whole"),
+    ],
+)
+def test_whole_labels_without_their_loss_are_refused(config, change, fields, message):
+    with pytest.raises(UserError, match=message):
+        check_run_config(change(config, mixed_labels="whole", **fields))
 
 
 def test_images_mix_with_their_neighbor():
