@@ -14,9 +14,10 @@ from pipeline.data.batches.train_order import EpochOrder
 from pipeline.data.data_config import DataConfig
 from pipeline.data.dataset.source import open_source
 from pipeline.devices.strategy import mirrored_strategy
+from pipeline.recipe.check_run_config import check_run_config
 from pipeline.training.objectives.classification import Classification, cross_entropy
 from pipeline.training.objectives.mixing import draw_mixing, mix_images, swap_pairs
-from pipeline.training.objectives.objective_options import ObjectiveOptionsfrom pipeline.recipe.check_run_config import check_run_config
+from pipeline.training.objectives.objective_options import ObjectiveOptions
 
 SIZE = (24, 32)
 
