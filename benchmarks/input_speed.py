@@ -1,4 +1,4 @@
-"""Training input, images per second of one core: decode, crop and flip; and with RandAugment.
+"""Training input, images per second of one core: decode, crop and flip; and with augmentation.
 
     python benchmarks/input_speed.py
     python benchmarks/input_speed.py --photos /usr/share/backgrounds
@@ -104,6 +104,16 @@ def contenders(files: list[bytes]) -> dict[str, tf.data.Dataset]:
         "decode alone": numbered.map(pixels).batch(BATCH, drop_remainder=True),
         "decode, crop, flip": views(),
         "  + RandAugment (2, 15)": views(randaugment_layers=2, randaugment_magnitude=15),
+        "  + 3-Augment, jitter 0.3": views(three_augment=True, color_jitter=0.3),
+        "  the same, torchvision's crop": views(
+            three_augment=True, color_jitter=0.3, crop="torchvision"
+        ),
+        "  the same, bicubic": views(
+            three_augment=True, color_jitter=0.3, crop="torchvision", interpolation="bicubic"
+        ),
+        "  the same, simple crop": views(
+            three_augment=True, color_jitter=0.3, crop="simple", interpolation="bicubic"
+        ),
         "  + keras.layers.RandAugment": batched(
             keras.layers.RandAugment(value_range=(-1, 1), num_ops=2, factor=0.75)
         ),

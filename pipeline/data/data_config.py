@@ -15,10 +15,15 @@ class ViewConfig:
     eval_resize: int | None = None
     """Evaluation: resize the shorter side to this many pixels, then crop the center (256 for a
     224-pixel model). null: resize straight to `image_size`, as the original ViT code does."""
-    crop: Literal["inception", "resize"] = "inception"
-    """Training: random crop of random area and aspect, or the whole image resized."""
+    crop: Literal["inception", "torchvision", "simple", "resize"] = "inception"
+    """Training: random crop of random area and aspect, drawn as by TensorFlow (inception) or as by
+    torchvision's RandomResizedCrop, which takes fewer small ones; simple: DeiT III's crop of the
+    image resized to fit; or the whole image resized."""
     min_crop_area: float = 0.05
-    """Smallest share of the image's area that an inception crop keeps, in (0, 1]."""
+    """Smallest share of the image's area that an inception or torchvision crop keeps, in (0, 1]."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """Of resizing. Training: bilinear without antialiasing, as big_vision, or bicubic with it, as
+    timm, which takes longer. Evaluation: either with it."""
     flip: bool = True
     """Training: mirror half of the images left to right. Off for letters and digits."""
     augment_preset: Literal[
@@ -33,6 +38,13 @@ class ViewConfig:
     randaugment_policy: Literal["big_vision", "keras_cv"] = "big_vision"
     """Whose operations. keras_cv: the ten of keras-cv (extra keras-cv), at levels up to 10 that
     differ from image to image, as in its RandAugment; drawn from the same seeds."""
+    three_augment: bool = False
+    """Training: 3-Augment (DeiT III): each image becomes gray, solarized or blurred."""
+    color_jitter: float = 0.0
+    """Training: brightness, contrast and saturation, in random order, change by factors from 1 -
+    this to 1 + this; 0: none. DeiT III: 0.3."""
+    random_erasing: float = 0.0
+    """Training: probability that a box of 2 to 33 % of an image becomes noise, as in timm."""
     mixup_alpha: float | None = None
     """MixUp: parameter p of Beta(p, p), the distribution of the share that an image keeps when it
     is mixed with another; 0: no MixUp; null: the preset's."""
@@ -80,6 +92,9 @@ class DataConfig(ViewConfig):
     """Name of the image feature."""
     label_key: str = "label"
     """Name of the class label feature."""
+    repeated_augmentation: int = 1
+    """Views of each training image in a global batch (arXiv 1902.05509); 3 in DeiT. An epoch keeps
+    its number of steps, and has so many times fewer images, others each time."""
     shuffle_window: int = 8192
     """Encoded images held in memory for shuffling. The dataset folder is shuffled as written."""
     service: str | None = None

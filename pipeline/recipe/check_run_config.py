@@ -6,7 +6,7 @@ import importlib.util
 import re
 
 from groundwork.errors import UserError
-from pipeline.data.images.augment_preset import USUAL_MAXIMUM
+from pipeline.data.images.augment_preset import BLUR_PIXELS, USUAL_MAXIMUM
 from pipeline.devices.cluster import cluster_of
 from pipeline.recipe.run_config import PretrainConfig
 
@@ -34,6 +34,7 @@ def check_run_config(config: PretrainConfig) -> None:
         "log.every_steps",
         "log.peak_tflops",
         "data.shuffle_window",
+        "data.repeated_augmentation",
         "data.eval_resize",
         "data.service_workers",
         "optim.clip_norm",
@@ -63,6 +64,8 @@ def check_run_config(config: PretrainConfig) -> None:
         "optim.head_weight_decay",
         "data.randaugment_layers",
         "data.randaugment_magnitude",
+        "data.color_jitter",
+        "data.random_erasing",
         "data.mixup_alpha",
         "data.cutmix_alpha",
     ):
@@ -80,8 +83,12 @@ def check_run_config(config: PretrainConfig) -> None:
         _check_masked_patches(config)
     if config.mixed_labels == "whole":
         _check_whole_labels(config)
-    if min(config.data.height_width) < 1:
-        raise UserError(f"data.image_size is {config.data.image_size}: it must be positive")
+    smallest = BLUR_PIXELS if config.data.three_augment else 1
+    if min(config.data.height_width) < smallest:
+        raise UserError(
+            f"data.image_size is {config.data.image_size}: it must be at least {smallest}"
+            f"{', for 3-Augment blurs' * config.data.three_augment}"
+        )
 
 
 def _check_workers(config: PretrainConfig) -> None:
@@ -124,6 +131,10 @@ def _check_shares(config: PretrainConfig) -> None:
         value = _field(config, name)
         if value is not None and not 0 < value <= 1:
             raise UserError(f"{name} is {value}: choose from (0, 1]")
+    if config.data.random_erasing > 1:
+        raise UserError(
+            f"data.random_erasing is {config.data.random_erasing}: it is a probability, at most 1"
+        )
 
 
 def _check_masked_patches(config: PretrainConfig) -> None:

@@ -33,7 +33,7 @@ def export_run(config: ExportConfig) -> Description:
     measured = {} if accuracy is None else {"metrics": {"accuracy": accuracy}}
     return export_model(
         trained.model,
-        EvalPreprocess(data.height_width, data.eval_resize),
+        EvalPreprocess(data.height_width, data.eval_resize, data.interpolation),
         trained.class_names,
         config.output,
         variant=trained.config.model.variant,

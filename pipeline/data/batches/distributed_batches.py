@@ -51,7 +51,9 @@ def check_divisible(batch: BatchOptions, replicas: int, *, mixes_images: bool) -
 
 def training_order(batch: BatchOptions, data: DataConfig, split: Split, seed: int) -> EpochOrder:
     """The order in which a run reads `split`."""
-    return EpochOrder(split.files, batch.batch_size, data.shuffle_window, seed)
+    return EpochOrder(
+        split.files, batch.batch_size, data.shuffle_window, seed, data.repeated_augmentation
+    )
 
 
 def distributed_train_batches(
@@ -86,7 +88,7 @@ def distributed_eval_batches(
     strategy: tf.distribute.Strategy, split: Split, view: ViewConfig, global_batch: int
 ) -> Iterable[tuple[tf.Tensor, ...]]:
     """One pass over `split` as global batches `(images, labels, mask)` of `global_batch` images."""
-    preprocess = EvalPreprocess(view.height_width, view.eval_resize)
+    preprocess = EvalPreprocess(view.height_width, view.eval_resize, view.interpolation)
 
     def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
         replica_batch = context.get_per_replica_batch_size(global_batch)

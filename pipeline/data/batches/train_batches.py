@@ -14,6 +14,8 @@ from pipeline.data.images import augment
 from pipeline.data.images.keras_cv_augment import keras_cv_rand_augment
 from pipeline.data.images.preprocess import to_model_range
 from pipeline.data.images.rand_augment import rand_augment
+from pipeline.data.images.random_erasing import random_erasing
+from pipeline.data.images.three_augment import color_jitter, three_augment
 
 
 def train_batches(
@@ -28,8 +30,8 @@ def train_batches(
 ) -> tf.data.Dataset:
     """Endless batches of one host, each for one replica.
 
-    Every view is a function of (seed, epoch, record), so that a run that resumes, or that spreads
-    over other hosts, sees the same images.
+    Every view is a function of (seed, epoch, record, repeat), so that a run that resumes, or that
+    spreads over other hosts, sees the same images.
 
     Yields:
         `(images, labels, seeds)`: float32 `[replica_batch_size, height, width, 3]` in [-1, 1];
@@ -38,11 +40,11 @@ def train_batches(
     """
 
     def view(
-        serialized: tf.Tensor, epoch: tf.Tensor, record: tf.Tensor
+        serialized: tf.Tensor, epoch: tf.Tensor, number: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         encoded, label = split.parse(serialized)
-        label = split.check_label(label, serialized, record)
-        seed = derived_seed(order.seed, epoch, record)
+        label = split.check_label(label, serialized, number % order.num_records)
+        seed = derived_seed(order.seed, epoch, number)
         crop_seed, flip_seed, model_seed, augment_seed = tf.unstack(
             tf.random.experimental.stateless_split(seed, 4)
         )
@@ -74,11 +76,7 @@ def training_view(
     augment_seed: tf.Tensor,
 ) -> tf.Tensor:
     """One view of an encoded image: float32 `[height, width, 3]` in [-1, 1]."""
-    size = config.height_width
-    if config.crop == "inception":
-        image = augment.inception_crop(encoded, size, config.min_crop_area, crop_seed)
-    else:
-        image = augment.whole_image(encoded, size)
+    image = _crop(encoded, config, crop_seed)
     if config.flip:
         image = augment.random_flip(image, flip_seed)
     chosen = config.augmentation
@@ -87,8 +85,34 @@ def training_view(
             image, augment_seed, chosen.randaugment_layers, chosen.randaugment_magnitude
         )
     elif chosen.randaugment_layers:
-        image = tf.cast(tf.round(image), tf.uint8)
         image = rand_augment(
-            image, augment_seed, chosen.randaugment_layers, chosen.randaugment_magnitude
+            _in_8_bits(image),
+            augment_seed,
+            chosen.randaugment_layers,
+            chosen.randaugment_magnitude,
         )
+    if config.three_augment or config.color_jitter or config.random_erasing:
+        seeds = tf.random.experimental.stateless_split(augment_seed, 3)
+        image = _in_8_bits(image)
+        if config.three_augment:
+            image = three_augment(image, seeds[0])
+        if config.color_jitter:
+            image = color_jitter(image, seeds[1], config.color_jitter)
+        if config.random_erasing:
+            image = random_erasing(image, seeds[2], config.random_erasing)
     return to_model_range(image)
+
+
+def _crop(encoded: tf.Tensor, config: ViewConfig, seed: tf.Tensor) -> tf.Tensor:
+    size, interpolation = config.height_width, config.interpolation
+    if config.crop == "simple":
+        return augment.simple_crop(encoded, size, seed, interpolation)
+    if config.crop == "resize":
+        return augment.whole_image(encoded, size, interpolation)
+    crops = {"inception": augment.inception_crop, "torchvision": augment.torchvision_crop}
+    return crops[config.crop](encoded, size, config.min_crop_area, seed, interpolation)
+
+
+def _in_8_bits(image: tf.Tensor) -> tf.Tensor:
+    """Pixels in [0, 255] as uint8."""
+    return image if image.dtype == tf.uint8 else tf.cast(tf.round(image), tf.uint8)

@@ -5,6 +5,9 @@ k steps each of the batch's places gets k records that follow each other, in an 
 
     place p of step s  =  one of records p·k to p·k + k - 1 of window s // k
 
+With repeated augmentation a batch has fewer records than places. Place p reads those of place p
+modulo their number, moved by one at each repeat: neighbors, which MixUp mixes, are other images.
+
 So the images of a global batch depend neither on how many hosts read nor on where a run was
 stopped. A host reads its own places alone, which lie side by side on the line: any number of hosts
 that divides the batch shares any number of shards. Memory is bounded by the window, and going on at
@@ -44,17 +47,25 @@ class EpochOrder:
         shuffle_window: records that all hosts together hold for shuffling, and as many again that
             are read ahead.
         seed: of the run.
+        repeats: views of each record in a batch (the last one of a batch that it does not divide
+            has fewer). An epoch keeps its number of steps, and has that many times fewer records.
     """
 
     files: Sequence[FileRange]
     batch_size: int
     shuffle_window: int
     seed: int
+    repeats: int = 1
 
     @property
     def num_records(self) -> int:
         """Records of the split."""
         return sum(file.take for file in self.files)
+
+    @property
+    def batch_records(self) -> int:
+        """Records of a global batch."""
+        return -(-self.batch_size // self.repeats)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -89,8 +100,8 @@ class EpochOrder:
         """The records one host reads from `start_step` on, without end.
 
         Yields:
-            `(serialized, epoch, record)`: string scalar, and two int64 scalars; `record` numbers
-            the split's records from 0.
+            `(serialized, epoch, view)`: string scalar, and two int64 scalars. `view` modulo the
+            number of records numbers the split's records from 0; divided by it, the repeats.
 
         Raises:
             ValueError: the batch cannot be dealt evenly to the hosts.
@@ -116,7 +127,9 @@ class _Reader:
     def __init__(self, order: EpochOrder, places: int, host: int):
         self.places = places
         self._order = order
-        self._first_place = host * places
+        own = tf.range(host * places, (host + 1) * places, dtype=tf.int64)
+        self._repeats = own // order.batch_records
+        self._own = (own + self._repeats) % order.batch_records
         takes = [file.take for file in order.files]
         indexes = index_paths(file.path for file in order.files)
         self._ends = tf.cumsum(tf.constant(takes, tf.int64))
@@ -133,8 +146,9 @@ class _Reader:
         steps = tf.minimum(
             tf.constant(order.window_steps, tf.int64), order.steps_per_epoch - first_step
         )
-        start = first_step * order.batch_size + self._first_place * steps
-        records = self._records(epoch, start + tf.range(self.places * steps))
+        start = first_step * order.batch_records + self._own * steps
+        positions = tf.reshape(start[:, None] + tf.range(steps), [-1])
+        records = self._records(epoch, positions)
         pieces = tf.data.Dataset.from_tensor_slices(self._pieces(records))
         serialized = pieces.interleave(
             _read,
@@ -145,8 +159,10 @@ class _Reader:
         )
         shuffled = self._shuffle(epoch, window, steps)
 
+        views = records + tf.repeat(self._repeats, steps) * order.num_records
+
         def in_order(values: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            numbers = tf.gather(records, shuffled)
+            numbers = tf.gather(views, shuffled)
             return tf.gather(values, shuffled), tf.fill(tf.shape(numbers), epoch), numbers
 
         return serialized.batch(self.places * steps).map(in_order)
@@ -190,8 +206,8 @@ class _Reader:
         """Step by step, which of the host's records of a window each place gets."""
         order = self._order
         seed = self._seed(epoch, SHUFFLE + window)
-        keys = tf.random.stateless_uniform([order.batch_size, steps], seed, None, None, tf.int64)
-        own = keys[self._first_place : self._first_place + self.places]
+        keys = tf.random.stateless_uniform([order.batch_records, steps], seed, None, None, tf.int64)
+        own = tf.gather(keys, self._own)
         chosen = tf.cast(tf.argsort(own, axis=1, stable=True), tf.int64)
         first = tf.range(tf.constant(self.places, tf.int64))[:, None] * steps
         return tf.reshape(tf.transpose(chosen + first), [-1])

@@ -1,4 +1,4 @@
-"""The seven strengths of augmentation of AugReg (arXiv 2106.10270, section 3.2), by name."""
+"""The seven strengths of augmentation of AugReg (arXiv 2106.10270, section 3.2), and limits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 USUAL_MAXIMUM = 10
 """Level at which the operations are as strong as their authors meant; AugReg goes on to 20."""
+BLUR_PIXELS = 13
+"""Pixels in a row that a blur of 3-Augment reads: no side of an image may be shorter."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The operations of RandAugment on uint8 images `[height, width, 3]` of static size.
+"""Operations on uint8 images `[height, width, 3]` of static size: RandAugment's and 3-Augment's.
 
 They compute what Pillow's operations of the same name do (see the tests for how closely), with the
 geometry of big_vision: nearest pixel, corners as coordinates, gray where nothing is left. Each is
@@ -15,8 +15,12 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from pipeline.data.images.augment_preset import BLUR_PIXELS
+
 FILL = 128
 """Gray of the pixels that come from outside of the image."""
+BLUR_REACH = BLUR_PIXELS // 2
+"""Pixels that a blur reads on either side: three boxes of 5."""
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in Pillow's gray (ITU-R 601)."""
 
@@ -82,24 +86,27 @@ def solarize_add(image: tf.Tensor, addition: int) -> tf.Tensor:
     return image + tf.cast(image < 128, tf.uint8) * added
 
 
-def color(image: tf.Tensor, factor: float) -> tf.Tensor:
+def grayscale(image: tf.Tensor) -> tf.Tensor:
+    """Pillow's gray in all three channels, exactly: its products of 16 bits fit into a float32."""
+    weights = np.outer(np.round(np.array(LUMA) * 2**16), np.ones(3))
+    gray = _mix_channels(image, weights) + 2.0**15
+    return tf.reshape(tf.cast(gray * 2.0**-16, tf.uint8), image.shape)
+
+
+def color(image: tf.Tensor, factor: float | tf.Tensor) -> tf.Tensor:
     """Away from gray (`factor` above 1) or towards it (0: gray)."""
-    # As many pixels in one row as divide the image, up to four: products of 3×3 matrices are slow.
-    together = math.gcd(4, image.shape[0] * image.shape[1])
-    mix = factor * np.eye(3) + (1 - factor) * np.outer(LUMA, np.ones(3))
-    mix = tf.constant(np.kron(np.eye(together), mix), tf.float32)
-    pixels = tf.reshape(tf.cast(image, tf.float32), [-1, 3 * together])
-    return tf.reshape(_to_uint8(tf.matmul(pixels, mix)), image.shape)
+    mixed = _mix_channels(image, np.eye(3), factor, np.outer(LUMA, np.ones(3)))
+    return tf.reshape(_to_uint8(mixed), image.shape)
 
 
-def contrast(image: tf.Tensor, factor: float) -> tf.Tensor:
+def contrast(image: tf.Tensor, factor: float | tf.Tensor) -> tf.Tensor:
     """Away from the image's mean gray, or towards it."""
     rows = tf.cast(_rows(image), tf.float32)
     mean = tf.floor(tf.reduce_sum(_per_channel(tf.reduce_mean, rows) * LUMA) + 0.5)
     return tf.reshape(_to_uint8(rows * factor + mean * (1 - factor)), image.shape)
 
 
-def brightness(image: tf.Tensor, factor: float) -> tf.Tensor:
+def brightness(image: tf.Tensor, factor: float | tf.Tensor) -> tf.Tensor:
     """Away from black, or towards it."""
     return _to_uint8(tf.cast(image, tf.float32) * factor)
 
@@ -120,9 +127,65 @@ def cutout(image: tf.Tensor, radius: int, row: tf.Tensor, column: tf.Tensor) -> 
     height, width, _ = image.shape
     top, bottom = tf.maximum(row - radius, 0), tf.minimum(row + radius, height)
     left, right = tf.maximum(column - radius, 0), tf.minimum(column + radius, width)
-    square = tf.fill([bottom - top, right - left, 3], tf.constant(FILL, tf.uint8))
-    band = tf.concat([image[top:bottom, :left], square, image[top:bottom, right:]], axis=1)
+    return paste(
+        image, tf.fill([bottom - top, right - left, 3], tf.constant(FILL, tf.uint8)), top, left
+    )
+
+
+def paste(image: tf.Tensor, patch: tf.Tensor, top: tf.Tensor, left: tf.Tensor) -> tf.Tensor:
+    """Lay `patch`, `[h, w, 3]`, over the image, its first pixel at (top, left)."""
+    bottom, right = top + tf.shape(patch)[0], left + tf.shape(patch)[1]
+    band = tf.concat([image[top:bottom, :left], patch, image[top:bottom, right:]], axis=1)
     return tf.ensure_shape(tf.concat([image[:top], band, image[bottom:]], axis=0), image.shape)
+
+
+def gaussian_blur(image: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
+    """Pillow's GaussianBlur: three box blurs along either axis, the border repeated in each.
+
+    Here they are one kernel, and one matrix for the pixels at the border that a box leaves the
+    image from. Pillow rounds after each box, which makes its blurs of little radius weaker.
+
+    Args:
+        image: uint8 `[height, width, 3]`, of at least `BLUR_PIXELS` each way.
+        radius: deviation in pixels, float32 scalar in (0, 2.4], for which boxes have 5 pixels.
+    """
+    blur = _three_boxes(radius)
+    kernel = blur[BLUR_PIXELS - 1, BLUR_REACH:-BLUR_REACH]
+    border = blur[:BLUR_REACH, : 2 * BLUR_REACH]
+    height, width, channels = image.shape
+    rows = tf.cast(_rows(image), tf.float32)
+    middle = tf.nn.depthwise_conv2d(
+        rows[None, :, None],
+        tf.tile(kernel[:, None, None, None], [1, 1, width * channels, 1]),
+        [1, 1, 1, 1],
+        "VALID",
+    )[0, :, 0]
+    top = tf.matmul(border, rows[: 2 * BLUR_REACH])
+    bottom = tf.matmul(border, rows[: -2 * BLUR_REACH - 1 : -1])[::-1]
+    pixels = tf.reshape(tf.concat([top, middle, bottom], axis=0), [height, width, channels])
+    middle = tf.nn.depthwise_conv2d(
+        pixels[None],
+        tf.tile(kernel[None, :, None, None], [1, 1, channels, 1]),
+        [1, 1, 1, 1],
+        "VALID",
+    )[0]
+    left = tf.einsum("oi,ric->roc", border, pixels[:, : 2 * BLUR_REACH])
+    right = tf.einsum("oi,ric->roc", border[::-1, ::-1], pixels[:, -2 * BLUR_REACH :])
+    return _to_uint8(tf.concat([left, middle, right], axis=1) + 0.5)
+
+
+def _three_boxes(radius: tf.Tensor) -> tf.Tensor:
+    """What three box blurs of the variance of `radius` make of a line of 25 pixels: `[25, 25]`."""
+    variance = tf.square(radius) / 3
+    whole = tf.floor((tf.sqrt(12 * variance + 1) - 1) / 2)  # pixels on either side that count fully
+    part = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance)
+    part /= 6 * (variance - tf.square(whole + 1))  # and how much the next one does
+    distance = tf.abs(tf.range(-2.0, 3.0))
+    box = tf.where(distance <= whole, 1.0, tf.where(distance == whole + 1, part, 0.0))
+    line = np.arange(2 * BLUR_PIXELS - 1)
+    moved = [np.eye(len(line))[np.clip(line + step, 0, len(line) - 1)] for step in range(-2, 3)]
+    once = tf.tensordot(box / tf.reduce_sum(box), tf.constant(np.stack(moved), tf.float32), 1)
+    return tf.matmul(once, tf.matmul(once, once))
 
 
 def translate_x(image: tf.Tensor, pixels: int, to_left: tf.Tensor) -> tf.Tensor:
@@ -179,6 +242,22 @@ def _sources(size: tuple[int, int], y: np.ndarray, x: np.ndarray) -> np.ndarray:
     row, column = np.floor(y + 0.5).astype(np.int32), np.floor(x + 0.5).astype(np.int32)
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     return np.where(inside, row * width + column, height * width).astype(np.int32).reshape(-1)
+
+
+def _mix_channels(
+    image: tf.Tensor,
+    matrix: np.ndarray,
+    factor: float | tf.Tensor = 1.0,
+    other: np.ndarray | None = None,
+) -> tf.Tensor:
+    """Each pixel times `factor * matrix + (1 - factor) * other`, both `[3, 3]`: float32."""
+    # As many pixels in one row as divide the image, up to four: products of 3×3 matrices are slow.
+    together = math.gcd(4, image.shape[0] * image.shape[1])
+    mix = tf.constant(np.kron(np.eye(together), matrix), tf.float32)
+    if other is not None:
+        rest = tf.constant(np.kron(np.eye(together), other), tf.float32)
+        mix = factor * mix + (1.0 - factor) * rest
+    return tf.matmul(tf.reshape(tf.cast(image, tf.float32), [-1, 3 * together]), mix)
 
 
 def _rows(image: tf.Tensor) -> tf.Tensor:

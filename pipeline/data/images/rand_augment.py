@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -26,26 +26,42 @@ def rand_augment(image: tf.Tensor, seed: tf.Tensor, layers: int, magnitude: int)
         uint8 `[height, width, 3]`.
     """
     height, width, _ = image.shape
+    operations = list(make_operations((height, width), magnitude).values())
+    draws = tf.random.stateless_uniform([layers, 3], seed)
+    choices = tf.cast(draws[:, 0] * len(operations), tf.int32)
+    return apply_in_turn(image, operations, choices, draws[:, 1:])
+
+
+def apply_in_turn(
+    image: tf.Tensor, operations: Sequence[Operation], choices: tf.Tensor, draws: tf.Tensor
+) -> tf.Tensor:
+    """Apply chosen operations, one after another.
+
+    Args:
+        image: uint8 `[height, width, 3]` of static size.
+        operations: what there is to choose from.
+        choices: int32 `[count]` of static size, numbers of operations.
+        draws: float32 `[count, 2]` in [0, 1), what each is given.
+    """
+    shape = image.shape
     branches = [
         tf.function(operation, autograph=False).get_concrete_function(
-            tf.TensorSpec([height, width, 3], tf.uint8), tf.TensorSpec([2], tf.float32)
+            tf.TensorSpec(shape, tf.uint8), tf.TensorSpec([2], tf.float32)
         )
-        for operation in make_operations((height, width), magnitude).values()
+        for operation in operations
     ]
-    draws = tf.random.stateless_uniform([layers, 3], seed)
-    choices = tf.cast(draws[:, 0] * len(branches), tf.int32)
-    for layer in range(layers):
+    for turn in range(choices.shape[0]):
         # Not tf.switch_case: TensorFlow would spread its branches into the graph around them, and
         # then visit every operation of the fifteen that are not taken, which took longer than the
         # one that is.
         (image,) = tf.raw_ops.StatelessCase(
-            branch_index=choices[layer],
-            input=[image, draws[layer, 1:]],
+            branch_index=choices[turn],
+            input=[image, draws[turn]],
             Tout=[tf.uint8],
             branches=branches,
-            output_shapes=[[height, width, 3]],
+            output_shapes=[shape],
         )
-        image = tf.ensure_shape(image, [height, width, 3])
+        image = tf.ensure_shape(image, shape)
     return image
 
 

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from dataset_folders import encode
 
+from pipeline.data.batches.distributed_batches import training_order
 from pipeline.data.batches.train_batches import train_batches
-from pipeline.data.batches.train_order import EpochOrder
 from pipeline.data.data_config import DataConfig
 from pipeline.data.dataset.source import open_source
 from pipeline.data.images.augment import inception_crop
@@ -19,7 +19,7 @@ from pipeline.data.images.augment import inception_crop
 
 def batches(config, start_step, count):
     split = open_source(config.data.source).split("train")
-    order = EpochOrder(split.files, config.batch_size, config.data.shuffle_window, config.seed)
+    order = training_order(config, config.data, split, config.seed)
     dataset = train_batches(
         order, split, config.data, start_step=start_step, replica_batch_size=config.batch_size
     )
@@ -94,6 +94,29 @@ def test_flip_mirrors_about_half_of_the_images(config, change):
     unchanged = [np.array_equal(b, a) for a, b in zip(plain, flipped, strict=True)]
     assert all(np.logical_or(mirrored, unchanged))
     assert 20 < sum(mirrored) < 60
+
+
+def test_every_augmentation_replays_and_repeats_are_other_views(config, change):
+    config = change(
+        config,
+        data__crop="torchvision",
+        data__interpolation="bicubic",
+        data__three_augment=True,
+        data__color_jitter=0.3,
+        data__random_erasing=0.5,
+        data__repeated_augmentation=2,
+    )
+    full = batches(config, 0, 4)
+    for found, expected in zip(batches(config, 2, 2), full[2:], strict=True):
+        for mine, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(mine, other)
+    images, labels, seeds = full[0]
+    assert -1 <= images.min() < images.max() <= 1
+    # Eight images, and again, moved by one.
+    np.testing.assert_array_equal(labels[8:], np.roll(labels[:8], -1))
+    assert len(set(seeds)) == 16 and len({image.tobytes() for image in images}) == 16
+    plain = batches(change(config, data__three_augment=False), 0, 1)[0][0]
+    assert not np.array_equal(plain, images)
 
 
 def test_height_width_takes_one_number_or_two():

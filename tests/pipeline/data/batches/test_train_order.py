@@ -94,6 +94,30 @@ def test_any_number_of_hosts_shares_the_same_global_batches(files, num_hosts):
     assert together == single
 
 
+def test_repeats_give_each_record_several_views_in_its_batch(files):
+    """On any number of hosts, from any step on; a batch that 3 does not divide has fewer of one."""
+    order = order_of(files, repeats=3)
+    steps = order.steps_per_epoch
+    assert steps == order_of(files).steps_per_epoch
+    single = take(order, 16 * (steps + 2))
+    assert all(int(text) == view % order.num_records for text, _, view in single)
+    for step in range(steps + 2):
+        batch = [view for _, _, view in single[16 * step : 16 * (step + 1)]]
+        records = [view % order.num_records for view in batch]
+        assert len(set(batch)) == 16 and len(set(records)) == 6
+        assert {view // order.num_records for view in batch} == {0, 1, 2}
+        assert max(map(records.count, records)) == 3
+        assert all(a != b for a, b in zip(records[::2], records[1::2], strict=True))
+    assert len({view % order.num_records for _, epoch, view in single if epoch == 0}) == 6 * steps
+    assert take(order, 16, start_step=5) == single[16 * 5 : 16 * 6]
+    hosts = [take(order, 8 * 3, 0, host, 2) for host in (0, 1)]
+    assert [hosts[0][:8], hosts[1][:8], hosts[0][8:16]] == [
+        single[:8],
+        single[8:16],
+        single[16:24],
+    ]
+
+
 def test_256_hosts_share_one_shard_and_resume_onto_another_number(tmp_path):
     shard = tmp_path / "shard"
     with tf.io.TFRecordWriter(str(shard)) as writer:
