@@ -89,7 +89,7 @@ FOLDERS = {
     "training/objectives "
     "training/state training/step",
     "pipeline/study": "data/dataset evaluation/reports evaluation/transfer figures process "
-    "readiness recipe training/model",
+    "readiness recipe training/objectives",
 }
 
 

@@ -14,6 +14,7 @@ from vit_keras.bit_resnet import BiTResNet
 from vit_keras.create import create_model
 from vit_keras.hub.zoo import list_pretrained
 from vit_keras.intermediates import intermediates
+from vit_keras.masked_autoencoder import MaskedAutoencoder
 from vit_keras.masked_patches import MaskedPatchModel
 from vit_keras.preprocessing import Preprocess, Preprocessing, preprocess
 from vit_keras.variants import ENCODER_SIZES, parse_variant
@@ -30,6 +31,7 @@ from vit_keras.weights import (
 __all__ = [
     "ENCODER_SIZES",
     "BiTResNet",
+    "MaskedAutoencoder",
     "MaskedPatchModel",
     "Preprocess",
     "Preprocessing",

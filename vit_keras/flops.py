@@ -20,6 +20,8 @@ from vit_keras.image_classifier import ImageClassifier
 from vit_keras.layers.preactivation_unit import PreactivationUnit
 from vit_keras.layers.resnet_stem import ResidualUnit, halved
 from vit_keras.layers.std_conv import StdConv
+from vit_keras.masked_autoencoder import MLP_RATIO, MaskedAutoencoder
+from vit_keras.masked_patches import MaskedPatchModel
 from vit_keras.vision_transformer import VisionTransformer
 
 Shape = tuple[int | None, ...]
@@ -54,8 +56,8 @@ class Cost:
         return (4 if self.remat else 3) * self.forward_flops
 
 
-def model_cost(model: ImageClassifier) -> Cost:
-    """Cost of a model at its image size.
+def model_cost(model: ImageClassifier | MaskedPatchModel | MaskedAutoencoder) -> Cost:
+    """Cost of a model at its image size; of masked patch prediction, the encoder's.
 
     The model may have been made with shapes alone, in
     `keras.StatelessScope(initialize_variables=False)`.
@@ -63,8 +65,12 @@ def model_cost(model: ImageClassifier) -> Cost:
     Raises:
         ValueError: no model of this package.
     """
+    if isinstance(model, MaskedPatchModel):
+        model = model.vit
     if isinstance(model, VisionTransformer):
         count, remat = _vit(model), model.remat
+    elif isinstance(model, MaskedAutoencoder):
+        count, remat = _autoencoder(model), model.vit.remat
     elif isinstance(model, BiTResNet):
         count, remat = _bit(model), False
     else:
@@ -100,7 +106,7 @@ def _vit(model: VisionTransformer) -> int:
     if model.stem is not None:
         count, channels = _stem(model)
     count += patches * model.patch_size**2 * channels * width
-    per_token = 4 * width**2 + (2 + model.gated_mlp) * width * model.mlp_dim
+    per_token = _products_of_token(model)
     if model.axial:
         # Row attention meets `columns` keys per token, column attention `rows`.
         count += model.num_layers * patches * (2 * per_token + 2 * width * (rows + columns))
@@ -117,6 +123,22 @@ def _vit(model: VisionTransformer) -> int:
     if model.representation_size is not None:
         count += width * (1 + model.reads_two) * model.representation_size
     return count + model.feature_dim * (model.num_classes or 0)
+
+
+def _products_of_token(model: VisionTransformer) -> int:
+    """Of a block, but for the attention's products with other tokens."""
+    return 4 * model.width**2 + (2 + model.gated_mlp) * model.width * model.mlp_dim
+
+
+def _autoencoder(model: MaskedAutoencoder) -> int:
+    vit, width = model.vit, model.decoder_width
+    tokens = model.num_patches + vit.num_prefix_tokens
+    seen = tokens - model.num_hidden
+    count = model.num_patches * vit.patch_size**2 * 3 * vit.width
+    count += vit.num_layers * seen * (_products_of_token(vit) + vit.width * 2 * seen)
+    count += seen * vit.width * width
+    count += model.decoder_layers * tokens * ((4 + 2 * MLP_RATIO) * width**2 + width * 2 * tokens)
+    return count + model.num_patches * width * model.num_values
 
 
 def _stem(model: VisionTransformer) -> tuple[int, int]:

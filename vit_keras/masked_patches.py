@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from vit_keras.layers.noise import fold_in, uniform
+from vit_keras.patch_prediction import PatchPredictor, mean_over_hidden
 from vit_keras.vision_transformer import VisionTransformer
 
 Target = Literal["mean_color", "downsampled", "pixels"]
@@ -19,7 +20,7 @@ MASKED, SWAPPED = 0.8, 0.1  # of the corrupted patches; the rest stays as it is
 
 
 @keras.saving.register_keras_serializable("vit_keras")
-class MaskedPatchModel(keras.Model):
+class MaskedPatchModel(PatchPredictor):
     """A ViT that predicts what is in corrupted patches.
 
     Of the patch embeddings, `mask_ratio` is corrupted: 80 % of these become a learned mask
@@ -46,8 +47,6 @@ class MaskedPatchModel(keras.Model):
             pixels with "downsampled".
     """
 
-    built: bool  # set by keras; declared for the type checker
-
     def __init__(
         self,
         vit: VisionTransformer,
@@ -56,28 +55,21 @@ class MaskedPatchModel(keras.Model):
         name: str = "masked_patches",
         **kwargs: Any,
     ) -> None:
-        super().__init__(name=name, **kwargs)
-        if not isinstance(vit, VisionTransformer) or vit.num_classes is not None:
-            raise ValueError("masked patch prediction takes a ViT without head: num_classes=None.")
-        if vit.encoder_norm is None:
-            raise ValueError("masked patch prediction needs a last norm: final_norm='tokens'.")
-        if not 0 < mask_ratio < 1:
-            raise ValueError(f"mask_ratio must lie in (0, 1); got {mask_ratio}.")
-        self.vit = vit
+        super().__init__(vit, mask_ratio, name=name, **kwargs)
         self.target = target
-        self.mask_ratio = mask_ratio
+        self.predicts_classes = target != "pixels"
         if target == "downsampled" and vit.patch_pixels % DOWNSAMPLED_SIDE:
             raise ValueError(
                 f"target 'downsampled' needs patches of a multiple of {DOWNSAMPLED_SIDE} pixels; "
                 f"got {vit.patch_pixels}."
             )
         self.prediction = keras.layers.Dense(
-            self._num_values(), name="prediction", dtype=self.variable_dtype
+            self.num_values, name="prediction", dtype=self.variable_dtype
         )
-        self.generator = keras.random.SeedGenerator()
-        self.build((None, *vit.image_size, 3))
+        self.finish()
 
-    def _num_values(self) -> int:
+    @property
+    def num_values(self) -> int:
         values = {
             "mean_color": NUM_COLORS,
             "downsampled": DOWNSAMPLED_SIDE**2 * NUM_COLORS,
@@ -87,45 +79,18 @@ class MaskedPatchModel(keras.Model):
             raise ValueError(f"target must be one of {', '.join(values)}; got {self.target!r}.")
         return values[self.target]
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        if self.built:
-            return
-        with keras.name_scope(self.name, caller=self):
-            self.mask_token = self.add_weight(
-                shape=(1, 1, self.vit.width),
-                initializer=keras.initializers.RandomNormal(stddev=0.02),
-                name="mask_token",
-            )
-            self.prediction.build((None, self.num_patches, self.vit.width))
-        self.built = True
-
-    @property
-    def num_patches(self) -> int:
-        """Patches of an image."""
-        rows, columns = self.vit.grid_size
-        return rows * columns
-
-    def call(self, images: Any, training: bool | None = None, seeds: Any = None) -> Any:
-        return self.predict_patches(images, training=training, seeds=seeds)[0]
+    def build_prediction(self) -> None:
+        self.mask_token = self.add_weight(
+            shape=(1, 1, self.vit.width),
+            initializer=keras.initializers.RandomNormal(stddev=0.02),
+            name="mask_token",
+        )
+        self.prediction.build((None, self.num_patches, self.vit.width))
 
     def predict_patches(
         self, images: Any, training: bool | None = False, seeds: Any = None
     ) -> tuple[Any, Any]:
-        """Corrupt patches and predict their content.
-
-        Args:
-            images: `[batch, height, width, 3]` float32 in [-1, 1].
-            training: whether dropout and stochastic depth are on; patches are corrupted anyway.
-            seeds: `[batch]` int32, from which corruption and dropout follow; None: drawn.
-
-        Returns:
-            Predictions `[batch, patches, values]` float32, and which patches were corrupted,
-            `[batch, patches]` bool.
-        """
-        if seeds is None:
-            seeds = keras.random.randint(
-                (ops.shape(images)[0],), 0, 2**31 - 1, dtype="int32", seed=self.generator
-            )
+        seeds = self.drawn_seeds(images, seeds)
         patches, corrupted = self._corrupt(self.vit.embed_patches(images), fold_in(seeds, 0))
         vit, vit_seeds = self.vit, fold_in(seeds, 1)
         tokens = vit.add_positions(patches, training=training, seeds=vit_seeds)
@@ -138,7 +103,7 @@ class MaskedPatchModel(keras.Model):
     def _corrupt(self, patches: Any, seeds: Any) -> tuple[Any, Any]:
         count = self.num_patches
         order = ops.argsort(ops.argsort(uniform(fold_in(seeds, 0), (count,)), axis=1), axis=1)
-        corrupted = order < max(1, round(self.mask_ratio * count))
+        corrupted = order < self.num_hidden
         kind = uniform(fold_in(seeds, 1), (count,))
         # Another patch of the same image: 1 to count - 1 places further on.
         step = 1 + ops.cast(uniform(fold_in(seeds, 2), (count,)) * (count - 1), "int32")
@@ -156,36 +121,21 @@ class MaskedPatchModel(keras.Model):
             "mean_color": `[batch, patches]` int32 below 512. "downsampled": `[batch, patches, 16]`
             int32 below 512. "pixels": `[batch, patches, pixels·3]` float32.
         """
-        (rows, columns), patch = self.vit.grid_size, self.vit.patch_pixels
-        x = ops.reshape(ops.cast(images, "float32"), (-1, rows, patch, columns, patch, 3))
-        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+        count, patch = self.num_patches, self.vit.patch_pixels
+        x = self.pixels_of_patches(images)
         if self.target == "pixels":
-            return ops.reshape(x, (-1, rows * columns, patch * patch * 3))
+            return x
         if self.target == "mean_color":
-            return _color(ops.reshape(ops.mean(x, axis=(3, 4)), (-1, rows * columns, 3)))
+            return _color(ops.mean(ops.reshape(x, (-1, count, patch * patch, 3)), axis=2))
         side = DOWNSAMPLED_SIDE
-        x = ops.reshape(x, (-1, rows * columns, side, patch // side, side, patch // side, 3))
-        return _color(ops.reshape(ops.mean(x, axis=(3, 5)), (-1, rows * columns, side**2, 3)))
-
-    def loss_per_image(self, images: Any, training: bool | None = True, seeds: Any = None) -> Any:
-        """The losses of `score_per_image`."""
-        return self.score_per_image(images, training=training, seeds=seeds)[0]
+        x = ops.reshape(x, (-1, count, side, patch // side, side, patch // side, 3))
+        return _color(ops.reshape(ops.mean(x, axis=(3, 5)), (-1, count, side**2, 3)))
 
     def score_per_image(
         self, images: Any, training: bool | None = True, seeds: Any = None
     ) -> tuple[Any, Any]:
-        """Mean loss over an image's corrupted patches, and how many of them are predicted right.
-
-        Args:
-            images: `[batch, height, width, 3]` float32 in [-1, 1].
-            training: whether dropout and stochastic depth are on.
-            seeds: `[batch]` int32, from which corruption and dropout follow; None: drawn.
-
-        Returns:
-            `[batch]` float32 each. The loss: cross-entropy in nats for the two color targets (for
-            "downsampled", the mean over its 16 colors), the mean squared error for "pixels". The
-            share of colors that are predicted right, in [0, 1]; 0 for "pixels".
-        """
+        """The losses: cross-entropy in nats for the two color targets (for "downsampled", the mean
+        over its 16 colors), the mean squared error for "pixels". See `PatchPredictor`."""
         predictions, corrupted = self.predict_patches(images, training=training, seeds=seeds)
         targets = self.targets(images)
         if self.target == "pixels":
@@ -198,26 +148,10 @@ class MaskedPatchModel(keras.Model):
             hits = ops.cast(ops.equal(ops.argmax(logits, axis=-1), targets), losses.dtype)
             if self.target == "downsampled":
                 losses, hits = (ops.mean(value, axis=-1) for value in (losses, hits))
-        weights = ops.cast(corrupted, losses.dtype)
-        weights = weights / ops.sum(weights, axis=1, keepdims=True)
-        return ops.sum(losses * weights, axis=1), ops.sum(hits * weights, axis=1)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return (input_shape[0], self.num_patches, self._num_values())
+        return mean_over_hidden(losses, corrupted), mean_over_hidden(hits, corrupted)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
-            "vit": keras.saving.serialize_keras_object(self.vit),
-            "target": self.target,
-            "mask_ratio": self.mask_ratio,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> MaskedPatchModel:
-        vit = keras.saving.deserialize_keras_object(config["vit"])
-        return cls(**{**config, "vit": vit})
+        return {**super().get_config(), "target": self.target}
 
 
 def _color(rgb: Any) -> Any:

@@ -34,6 +34,7 @@ import keras
 from vit_keras.bit_resnet import BiTResNet
 from vit_keras.layers.preactivation_unit import PreactivationUnit
 from vit_keras.layers.resnet_stem import BOTTLENECK, ResidualUnit, ResNetStem
+from vit_keras.masked_autoencoder import MLP_RATIO, MaskedAutoencoder
 from vit_keras.masked_patches import MaskedPatchModel
 from vit_keras.vision_transformer import VisionTransformer
 
@@ -67,6 +68,8 @@ def activations(model: keras.Model, compute_bytes: int, remat: bool | None = Non
     """
     if isinstance(model, MaskedPatchModel):
         return activations(model.vit, compute_bytes, remat)
+    if isinstance(model, MaskedAutoencoder):
+        return _autoencoder(model, compute_bytes, remat)
     if isinstance(model, VisionTransformer):
         return _vit(model, compute_bytes, model.remat if remat is None else remat)
     if isinstance(model, BiTResNet):
@@ -74,9 +77,21 @@ def activations(model: keras.Model, compute_bytes: int, remat: bool | None = Non
     raise ValueError(f"{type(model).__name__} is no model of vit_keras.")
 
 
-def _vit(model: VisionTransformer, s: int, remat: bool) -> Activations:
+def _autoencoder(model: MaskedAutoencoder, s: int, remat: bool | None) -> Activations:
+    vit, width = model.vit, model.decoder_width
+    tokens = model.num_patches + vit.num_prefix_tokens
+    encoder = _vit(vit, s, vit.remat if remat is None else remat, hidden=model.num_hidden)
+    block = _block(width, width * MLP_RATIO, model.decoder_heads, tokens, tokens, s)
+    ends = tokens * (vit.width + width) * s + model.num_patches * 4 * (width + 2 * model.num_values)
+    return Activations(
+        encoder.kept + model.decoder_layers * block + ends, max(encoder.working, block)
+    )
+
+
+def _vit(model: VisionTransformer, s: int, remat: bool, hidden: int = 0) -> Activations:
+    """Estimate it; the blocks do not see `hidden` patches."""
     rows, columns = model.grid_size
-    tokens = rows * columns + model.num_prefix_tokens
+    tokens = rows * columns + model.num_prefix_tokens - hidden
     width = model.width
     if model.axial:
         keys, blocks = [columns, rows], 2 * model.num_layers
@@ -99,12 +114,8 @@ def _vit(model: VisionTransformer, s: int, remat: bool) -> Activations:
 
 
 def _encoder_block(model: VisionTransformer, tokens: int, keys: int, s: int) -> int:
-    half = s == 2
     tokens_width, hidden = tokens * model.width, tokens * model.mlp_dim
-    kept = tokens_width * (6 * s + 8 * half)
-    kept += 4 * s * hidden
-    kept += model.num_heads * tokens * keys * (4 + 2 * half)
-    kept += 24 * tokens
+    kept = _block(model.width, model.mlp_dim, model.num_heads, tokens, keys, s)
     if model.layer_scale_init is not None:
         kept += 4 * s * tokens_width
     if model.qk_norm:
@@ -112,6 +123,15 @@ def _encoder_block(model: VisionTransformer, tokens: int, keys: int, s: int) -> 
     if model.dropout_rate:
         kept += 2 * s * (2 * tokens_width + hidden)
     return kept
+
+
+def _block(width: int, mlp_dim: int, heads: int, tokens: int, keys: int, s: int) -> int:
+    """Of a block without dropout and the like."""
+    half = s == 2
+    kept = tokens * width * (6 * s + 8 * half)
+    kept += 4 * s * tokens * mlp_dim
+    kept += heads * tokens * keys * (4 + 2 * half)
+    return kept + 24 * tokens
 
 
 def _stem(stem: ResNetStem, shape: Shape, s: int) -> int:

@@ -79,8 +79,8 @@ def check_run_config(config: PretrainConfig) -> None:
     _check_service(config)
     _check_keras_cv(config)
     _check_shares(config)
-    if config.objective == "masked_patches":
-        _check_masked_patches(config)
+    if not config.reads_labels:
+        _check_without_labels(config)
     if config.mixed_labels == "whole":
         _check_whole_labels(config)
     smallest = BLUR_PIXELS if config.data.three_augment else 1
@@ -137,10 +137,12 @@ def _check_shares(config: PretrainConfig) -> None:
         )
 
 
-def _check_masked_patches(config: PretrainConfig) -> None:
-    share = config.masked_patches.mask_ratio
+def _check_without_labels(config: PretrainConfig) -> None:
+    objective = config.objective
+    share = _field(config, f"{objective}.mask_ratio")
+    assert share is not None
     if not 0 < share < 1:
-        raise UserError(f"masked_patches.mask_ratio is {share}: choose from (0, 1)")
+        raise UserError(f"{objective}.mask_ratio is {share}: choose from (0, 1)")
     for name, is_set in {
         "label_smoothing": config.label_smoothing > 0,
         "class_weights": config.class_weights != "none",
@@ -150,9 +152,11 @@ def _check_masked_patches(config: PretrainConfig) -> None:
         "init_from": config.init_from is not None,
     }.items():
         if is_set:
-            raise UserError(f"objective=masked_patches does not go with {name}: leave it out")
-    if config.masked_patches.target == "pixels" and config.checkpoint.keep_best == "eval/accuracy":
-        raise UserError("masked_patches.target=pixels has no accuracy: keep_best=eval/loss")
+            raise UserError(f"objective={objective} does not go with {name}: leave it out")
+    of_pixels = "masked_patches.target=pixels" if objective == "masked_patches" else objective
+    has_accuracy = objective == "masked_patches" and config.masked_patches.target != "pixels"
+    if config.checkpoint.keep_best == "eval/accuracy" and not has_accuracy:
+        raise UserError(f"{of_pixels} has no accuracy: keep_best=eval/loss")
 
 
 def _check_whole_labels(config: PretrainConfig) -> None:

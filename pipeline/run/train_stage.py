@@ -202,7 +202,7 @@ def _open_data(config: PretrainConfig, workdir: Workdir) -> tuple[Source, Split,
         check_same_classes(Workdir(config.resume), source)
     train_split = source.split(data.train_split)
     eval_split = source.split(data.eval_split) if data.eval_split else None
-    if config.objective == "masked_patches":  # no label is read: there need not be any
+    if not config.reads_labels:  # no label is read: there need not be any
         train_split = replace(train_split, labels_below=None)
         eval_split = eval_split and replace(eval_split, labels_below=None)
     return source, train_split, eval_split

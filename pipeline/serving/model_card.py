@@ -184,7 +184,7 @@ def _limits(facts: RunFacts) -> str:
         "- What is over- or under-represented in the training images is so in its answers. Its "
         "probabilities were not calibrated.",
     ]
-    if facts.config.objective == "masked_patches":
+    if not facts.config.reads_labels:
         lines.insert(
             0,
             "- It was trained without labels: its head is zero, every class is equally probable. "

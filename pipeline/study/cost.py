@@ -9,7 +9,7 @@ import keras
 
 from pipeline.readiness.memory import checkpoint_bytes, slot_bytes
 from pipeline.recipe.run_config import PretrainConfig
-from pipeline.training.model.build_model import build_model
+from pipeline.training.objectives.objective import build_objective_model
 from vit_keras.flops import Cost, model_cost
 
 FLOAT32_BYTES = 4
@@ -44,7 +44,9 @@ def training_cost(recipe: PretrainConfig, num_classes: int, images: int) -> Trai
         UserError: the architecture cannot be.
     """
     with keras.StatelessScope(initialize_variables=False):
-        model = build_model(recipe.model, recipe.data.height_width, num_classes, seed=recipe.seed)
+        model = build_objective_model(
+            recipe, recipe.model, recipe.data.height_width, num_classes, seed=recipe.seed
+        )
     cost = model_cost(model)
     checkpoint = checkpoint_bytes(model, recipe, slot_bytes(model, recipe.optim))
     exports = EXPORTED_COPIES * FLOAT32_BYTES * cost.parameters

@@ -23,8 +23,8 @@ class TrainedModel:
     """What a run has trained.
 
     Attributes:
-        model: in float32, with averaged weights where the run keeps them. After masked patch
-            prediction: the encoder under a head of zeros.
+        model: in float32, with averaged weights where the run keeps them. After pre-training
+            without labels: the encoder under a head of zeros.
         class_names: in the order of the logits.
         config: of the run.
         step: of the checkpoint.
@@ -61,7 +61,7 @@ def load_trained_model(path: str, step: int | Literal["best"] | None = None) -> 
         raise UserError(f"no checkpoint in {folder} yet: {remedy} first")
     for variable, average in zip(state.variables, state.ema, strict=False):
         variable.assign(average)
-    if config.objective == "masked_patches":
+    if not config.reads_labels:
         model = as_classifier(model, len(class_names))
     newest = max(map(step_of, checkpoints_in(workdir.checkpoints)), default=found)
     score = stored_score(folder) if step == "best" else None

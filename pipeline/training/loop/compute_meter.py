@@ -9,13 +9,11 @@ import keras
 
 from pipeline.devices.accelerators import Accelerators
 from vit_keras.flops import model_cost
-from vit_keras.masked_patches import MaskedPatchModel
 
 
 def training_flops(model: keras.Model) -> int:
-    """FLOPs of a forward and backward pass over one image; of masked patches: the encoder's."""
-    encoder = model.vit if isinstance(model, MaskedPatchModel) else model
-    return model_cost(encoder).training_flops
+    """FLOPs of a forward and backward pass over one image."""
+    return model_cost(model).training_flops
 
 
 @dataclass

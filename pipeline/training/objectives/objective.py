@@ -11,7 +11,7 @@ import tensorflow as tf
 from pipeline.training.model.build_model import build_model
 from pipeline.training.model.model_config import ModelConfig
 from pipeline.training.objectives.classification import Classification
-from pipeline.training.objectives.masked_patches import MaskedPatches, build_masked_patch_model
+from pipeline.training.objectives.masked_patches import MaskedPatches, build_patch_predictor
 from pipeline.training.objectives.objective_options import ObjectiveOptions
 
 Scores = tuple[tf.Tensor, tf.Tensor]
@@ -57,7 +57,7 @@ def make_objective(
         model: what it will score.
         class_weights: factor of the training loss for each class; None: 1.
     """
-    if options.objective == "masked_patches":
+    if not options.reads_labels:
         return MaskedPatches(model)
     return Classification(options, model.num_classes, class_weights)
 
@@ -71,9 +71,7 @@ def build_objective_model(
     seed: int,
     policy: str = "float32",
 ) -> keras.Model:
-    """The model that the objective trains; see `build_model` and `build_masked_patch_model`."""
-    if options.objective == "masked_patches":
-        return build_masked_patch_model(
-            options.masked_patches, config, image_size, seed=seed, policy=policy
-        )
+    """The model that the objective trains; see `build_model` and `build_patch_predictor`."""
+    if not options.reads_labels:
+        return build_patch_predictor(options, config, image_size, seed=seed, policy=policy)
     return build_model(config, image_size, num_classes, seed=seed, policy=policy)

@@ -15,15 +15,32 @@ class MaskedPatchesConfig:
     """Share of the patches that is corrupted, in (0, 1)."""
 
 
+@dataclass
+class MaskedAutoencoderConfig:
+    """Masked autoencoder (MAE, arXiv 2111.06377), where it is the objective."""
+
+    mask_ratio: float = 0.75
+    """Share of the patches that the encoder does not see, in (0, 1)."""
+    decoder_width: int = 512
+    """Channels of the decoder's tokens."""
+    decoder_layers: int = 8
+    """Blocks of the decoder."""
+    decoder_heads: int = 16
+    """Attention heads of the decoder."""
+    normalize_pixels: bool = True
+    """Predict the pixels of each patch brought to mean 0 and variance 1."""
+
+
 @dataclass(kw_only=True)
 class ObjectiveOptions:
     """What is learned, and its loss."""
 
-    objective: Literal["classify", "masked_patches"] = "classify"
+    objective: Literal["classify", "masked_patches", "masked_autoencoder"] = "classify"
     """What is learned: the labels, or, without labels, what is in corrupted patches (paper,
-    appendix B.1.2). The export of the latter is the encoder under a head of zeros, for
-    fine-tuning."""
+    appendix B.1.2) or in patches that the encoder does not see (MAE). The export of the latter two
+    is the encoder under a head of zeros, for fine-tuning."""
     masked_patches: MaskedPatchesConfig = field(default_factory=MaskedPatchesConfig)
+    masked_autoencoder: MaskedAutoencoderConfig = field(default_factory=MaskedAutoencoderConfig)
     loss: Literal["softmax", "sigmoid"] = "softmax"
     """Softmax, or per-class sigmoid, cross-entropy."""
     label_smoothing: float = 0.0
@@ -35,3 +52,8 @@ class ObjectiveOptions:
     """Weight of each class in the training loss. auto: an example's training loss counts in inverse
     proportion to the frequency of its class, 1 on average. The labels of the training split are
     counted once."""
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether the objective needs labels."""
+        return self.objective == "classify"

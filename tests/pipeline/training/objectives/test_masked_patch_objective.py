@@ -1,4 +1,4 @@
-"""Pre-training by masked patch prediction, from the first step to the transfer of its encoder."""
+"""Pre-training by masked patches and by MAE, from the first step to the transfer of its encoder."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from pipeline.run.run_stages import run
 from pipeline.serving.loading import open_export
 from pipeline.training.loop.evaluate import make_evaluate
 from pipeline.training.objectives.objective import build_objective_model
+from pipeline.training.objectives.objective_options import MaskedAutoencoderConfig
 from pipeline.training.state.train_state import TrainState
 from pipeline.training.step.train_step import make_train_step
 from pipeline.workdir.trained_model import load_trained_model
@@ -28,7 +29,17 @@ from pipeline.workdir.trained_model import load_trained_model
 
 @pytest.fixture
 def masked(config, change):
-    return change(config, objective="masked_patches", model__num_layers=1, optim__epsilon=1e-4)
+    return change(
+        config,
+        objective="masked_patches",
+        masked_autoencoder=MaskedAutoencoderConfig(0.5, 16, 1, 2),
+        model__num_layers=1,
+        optim__epsilon=1e-4,
+    )
+
+
+MAE = {"objective": "masked_autoencoder"}
+PIXELS = {"masked_patches__target": "pixels"}
 
 
 def train_and_evaluate(config, replicas):
@@ -54,9 +65,12 @@ def train_and_evaluate(config, replicas):
     return {w.path: w.numpy() for w in model.trainable_variables}, metrics, evaluated
 
 
-@pytest.mark.parametrize("target", ["mean_color", "downsampled", "pixels"])
-def test_weights_and_evaluation_are_the_same_on_two_replicas(masked, change, target):
-    config = change(masked, masked_patches__target=target)
+@pytest.mark.parametrize(
+    ("fields", "has_accuracy"),
+    [({}, True), ({"masked_patches__target": "downsampled"}, True), (PIXELS, False), (MAE, False)],
+)
+def test_weights_and_evaluation_are_the_same_on_two_replicas(masked, change, fields, has_accuracy):
+    config = change(masked, **fields)
     one, metrics, evaluated = train_and_evaluate(config, 1)
     two, *others = train_and_evaluate(change(config, accumulate=2), 2)
     for path, value in one.items():
@@ -65,13 +79,14 @@ def test_weights_and_evaluation_are_the_same_on_two_replicas(masked, change, tar
         assert found == pytest.approx(expected, rel=1e-4)
     assert others[1] == pytest.approx(evaluated, rel=1e-4)
     assert evaluated["examples"] == 31
-    assert ("accuracy" in evaluated) == ("accuracy" in metrics[0]) == (target != "pixels")
+    assert ("accuracy" in evaluated) == ("accuracy" in metrics[0]) == has_accuracy
 
 
+@pytest.mark.parametrize("fields", [PIXELS, MAE])
 def test_a_run_resumes_exports_its_encoder_and_a_classifier_starts_from_it(
-    masked, change, monkeypatch, capsys
+    masked, change, monkeypatch, capsys, fields
 ):
-    masked = change(masked, steps=6, ema_decay=0.9, masked_patches__target="pixels")
+    masked = change(masked, steps=6, ema_decay=0.9, **fields)
     whole = change(masked, workdir=masked.workdir + "_whole", export=False)
     assert run(whole) == 0
     with monkeypatch.context() as patch:
@@ -116,7 +131,9 @@ def test_a_run_resumes_exports_its_encoder_and_a_classifier_starts_from_it(
         ({"data__cutmix_alpha": 1.0}, "does not go with data.mixup_alpha or data.cutmix_alpha"),
         ({"class_weights": "auto"}, "does not go with class_weights"),
         ({"masked_patches__mask_ratio": 1.0}, "mask_ratio is 1.0"),
-        ({"masked_patches__target": "pixels", "checkpoint__keep_best": "eval/accuracy"}, "no acc"),
+        (MAE | {"masked_autoencoder__mask_ratio": 0.0}, "masked_autoencoder.mask_ratio is 0.0"),
+        (MAE | {"loss": "sigmoid"}, "objective=masked_autoencoder does not go with loss"),
+        (PIXELS | {"checkpoint__keep_best": "eval/accuracy"}, "target=pixels has no accuracy"),
     ],
 )
 def test_options_that_need_labels_are_named(masked, change, fields, message):
