@@ -31,11 +31,14 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 from peer_models import CLASSES, SIZE  # noqa: E402
-from pipeline.config import DataConfig, ModelConfig, OptimConfig, PretrainConfig  # noqa: E402
 
 from groundwork.errors import UserError  # noqa: E402 - found through the path set above
+from pipeline.data.data_config import DataConfig  # noqa: E402
 from pipeline.readiness.compilers.compile_step import Compiled, compile_program  # noqa: E402
 from pipeline.readiness.compilers.targets import Target, find_target  # noqa: E402
+from pipeline.recipe.run_config import PretrainConfig  # noqa: E402
+from pipeline.training.model.model_config import ModelConfig  # noqa: E402
+from pipeline.training.optimizers.optim_config import OptimConfig  # noqa: E402
 
 FIGURES = ("GFLOP", "accessed GB", "main memory GB", "temporaries MB", "arguments MB")
 

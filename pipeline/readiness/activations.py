@@ -1,26 +1,32 @@
 """Memory of what a backward pass needs of the forward pass, by formula.
 
-Counted are the tensors that TensorFlow keeps without XLA; a test holds the formula against the
-graph that TensorFlow makes of forward and backward pass. XLA computes some again within its
-fusions. For the whole step of Ti/16 with 4 blocks at 224 pixels and 8 images it allocated, on a
-CPU, 0.78 of what `estimate` expects in float32, and 1.12 in bfloat16, which it widens there.
+TensorFlow without XLA, as on a CPU, keeps what its operations read; a test holds the formula
+against the graph that TensorFlow makes of forward and backward pass. XLA fuses operations, and
+computes again within a fusion what is cheap: the formulas for TPU and GPU are read from the
+programs that their compilers make, and `benchmarks/memory_estimate.py` holds them against those.
 
-For one image and one encoder block of T tokens of width D, MLP width M and H heads, with s bytes a
-number in the compute type (2 or 4), and norms and softmax in float32:
+For one image and one encoder block of T tokens of width D, MLP width M and H heads that look at K
+keys (K = T, or a row or a column), with s bytes a number in the compute type (2 or 4):
 
-    T·D · (6s, and 8 more where s is 2)    norms, query, key, value, attention's output
-    T·M · 4s                               the MLP's hidden layer, and its GELU
-    H·T·K · (4, and 2 more where s is 2)   softmax over K keys; K = T, or a row or a column
-    T · 24                                 statistics of the norms
+                              CPU, without XLA     GPU           TPU
+    T·D   norms, residuals,
+          attention's output  6s, 8 more at s = 2  5s            5s
+    T·D   query, key, value   (in the row above)   3s            3s
+    T·M   MLP, GELU           4s                   3s            s
+    H·T·K softmax             4, 2 more at s = 2   2s            s
+    T     statistics          24                   16            16 + 8H
 
-A last block that is computed for the class token alone keeps T·D · (5s, and 4 more where s is 2).
+A GPU's products want K and T as multiples of 8; a TPU lays the last two axes of an array out in
+tiles of 8 × 128, of which T and K are one each. A last block that is computed for the class token
+alone keeps no more than its keys and values, and those are gone when memory is shortest.
 
-Dropout keeps 2s for each number that it may drop, LayerScale 4s·T·D, QK-norm 5s·T·D. With
-rematerialization a block keeps its input alone, s·T·D, and one block at a time is computed again.
+Dropout keeps 2s for each number that it may drop, 1 with XLA, LayerScale 4s·T·D, QK-norm 5s·T·D.
+With rematerialization a block keeps its input alone, s·T·D, and one block at a time is computed
+again.
 
-In a ResNet it is the group norms that keep: for each number that they read, 3 numbers before a BiT
-convolution (the norm's input, the ReLU's output and its padded copy) and 2 in a hybrid's stem; the
-norm's input counts 4 bytes whatever the compute type.
+In a ResNet it is the group norms that keep: for each number that they read its value, 4 bytes
+without XLA and s with it, and the ReLU's output; without XLA a BiT convolution keeps its padded
+input too.
 """
 
 from __future__ import annotations
@@ -55,40 +61,46 @@ class Activations:
     working: int
 
 
-def activations(model: keras.Model, compute_bytes: int, remat: bool | None = None) -> Activations:
+def activations(
+    model: keras.Model, compute_bytes: int, device: str, remat: bool | None = None
+) -> Activations:
     """Estimate the activations of a model at its image size.
 
     Args:
         model: of `vit_keras`; it may have been made with shapes alone.
         compute_bytes: bytes of a number in the compute type, 2 or 4.
+        device: that trains it, CPU, GPU or TPU; on the latter two XLA compiles.
         remat: whether encoder blocks are computed again; None: as in `model`.
 
     Raises:
         ValueError: no model of `vit_keras`.
     """
     if isinstance(model, MaskedPatchModel):
-        return activations(model.vit, compute_bytes, remat)
+        return activations(model.vit, compute_bytes, device, remat)
     if isinstance(model, MaskedAutoencoder):
-        return _autoencoder(model, compute_bytes, remat)
+        return _autoencoder(model, compute_bytes, device, remat)
     if isinstance(model, VisionTransformer):
-        return _vit(model, compute_bytes, model.remat if remat is None else remat)
+        return _vit(model, compute_bytes, device, model.remat if remat is None else remat)
     if isinstance(model, BiTResNet):
-        return _bit(model, compute_bytes)
+        return _bit(model, compute_bytes, device)
     raise ValueError(f"{type(model).__name__} is no model of vit_keras.")
 
 
-def _autoencoder(model: MaskedAutoencoder, s: int, remat: bool | None) -> Activations:
+def _autoencoder(model: MaskedAutoencoder, s: int, device: str, remat: bool | None) -> Activations:
     vit, width = model.vit, model.decoder_width
     tokens = model.num_patches + vit.num_prefix_tokens
-    encoder = _vit(vit, s, vit.remat if remat is None else remat, hidden=model.num_hidden)
-    block = _block(width, width * MLP_RATIO, model.decoder_heads, tokens, tokens, s)
+    remat = vit.remat if remat is None else remat
+    encoder = _vit(vit, s, device, remat, hidden=model.num_hidden)
+    block = _block(width, width * MLP_RATIO, model.decoder_heads, tokens, tokens, s, device)
     ends = tokens * (vit.width + width) * s + model.num_patches * 4 * (width + 2 * model.num_values)
     return Activations(
         encoder.kept + model.decoder_layers * block + ends, max(encoder.working, block)
     )
 
 
-def _vit(model: VisionTransformer, s: int, remat: bool, hidden: int = 0) -> Activations:
+def _vit(
+    model: VisionTransformer, s: int, device: str, remat: bool, hidden: int = 0
+) -> Activations:
     """Estimate it; the blocks do not see `hidden` patches."""
     rows, columns = model.grid_size
     tokens = rows * columns + model.num_prefix_tokens - hidden
@@ -97,58 +109,83 @@ def _vit(model: VisionTransformer, s: int, remat: bool, hidden: int = 0) -> Acti
         keys, blocks = [columns, rows], 2 * model.num_layers
     else:
         keys, blocks = [tokens], model.num_layers
-    block = sum(_encoder_block(model, tokens, count, s) for count in keys) // len(keys)
+    block = sum(_encoder_block(model, tokens, count, s, device) for count in keys) // len(keys)
     if model.stem is None:
         start = 3 * math.prod(model.image_size) * s  # the image, as patches
+        start += tokens * width * s * (device != "CPU")
     else:
-        start = _stem(model.stem, (None, *model.image_size, 3), s)
+        start = _stem(model.stem, (None, *model.image_size, 3), s, device)
     if model.dropout_rate:
-        start += 2 * s * tokens * width
+        start += _dropped(s, device) * tokens * width
     head = {"gap": 2, "map": 4}.get(model.classifier, 0) * tokens * width * s
+    # The gradients of the hidden layer, or on a TPU those of query, key and value in two layouts.
+    working = block if device == "CPU" else s * tokens * (model.mlp_dim + width)
+    if device == "TPU":
+        working = max(working, s * tokens * 8 * width)
     if remat:
-        return Activations(start + model.num_layers * tokens * width * s + head, 2 * block)
+        return Activations(start + model.num_layers * tokens * width * s + head, block + working)
     kept = blocks * block
     if model.last_block_only is not None:
-        kept += tokens * width * (5 * s + 4 * (s == 2)) - block
-    return Activations(start + kept + head, block)
+        kept -= block
+        kept += tokens * width * (5 * s + 4 * (s == 2)) * (device == "CPU")
+    return Activations(start + kept + head, working)
 
 
-def _encoder_block(model: VisionTransformer, tokens: int, keys: int, s: int) -> int:
+def _encoder_block(model: VisionTransformer, tokens: int, keys: int, s: int, device: str) -> int:
     tokens_width, hidden = tokens * model.width, tokens * model.mlp_dim
-    kept = _block(model.width, model.mlp_dim, model.num_heads, tokens, keys, s)
+    kept = _block(model.width, model.mlp_dim, model.num_heads, tokens, keys, s, device)
     if model.layer_scale_init is not None:
         kept += 4 * s * tokens_width
     if model.qk_norm:
         kept += 5 * s * tokens_width
     if model.dropout_rate:
-        kept += 2 * s * (2 * tokens_width + hidden)
+        kept += _dropped(s, device) * (2 * tokens_width + hidden)
     return kept
 
 
-def _block(width: int, mlp_dim: int, heads: int, tokens: int, keys: int, s: int) -> int:
+def _block(
+    width: int, mlp_dim: int, heads: int, tokens: int, keys: int, s: int, device: str
+) -> int:
     """Of a block without dropout and the like."""
     half = s == 2
-    kept = tokens * width * (6 * s + 8 * half)
-    kept += 4 * s * tokens * mlp_dim
-    kept += heads * tokens * keys * (4 + 2 * half)
-    return kept + 24 * tokens
+    if device == "CPU":
+        kept = tokens * width * (6 * s + 8 * half)
+        kept += 4 * s * tokens * mlp_dim
+        kept += heads * tokens * keys * (4 + 2 * half)
+        return kept + 24 * tokens
+    gpu, lines = device == "GPU", tokens // keys  # that attention is within: an axis has several
+    lanes = 8 if gpu else 128
+    tall, wide, depth = _ceil(keys, 8), _ceil(keys, lanes), width // heads
+    of_head = min(depth * wide, tall * _ceil(depth, lanes))  # the axis that is padded less
+    kept = 5 * s * tokens * width
+    kept += 3 * s * heads * lines * of_head
+    kept += (3 if gpu or lines > 1 else 1) * s * tokens * mlp_dim
+    kept += (2 if gpu else 1) * s * heads * lines * tall * wide
+    return kept + 16 * tokens + 8 * heads * tokens * (not gpu)
 
 
-def _stem(stem: ResNetStem, shape: Shape, s: int) -> int:
-    """A hybrid's stem: for each norm its input in float32, and the ReLU's output."""
+def _dropped(s: int, device: str) -> int:
+    """Bytes that dropout keeps for each number that it may drop."""
+    return 2 * s if device == "CPU" else 1  # XLA: whether it did
+
+
+def _stem(stem: ResNetStem, shape: Shape, s: int, device: str) -> int:
+    """A hybrid's stem: what each norm reads, and the ReLU's output."""
+    value = 4 if device == "CPU" else s
     root = stem.conv_root.compute_output_shape(shape)
-    kept = _numbers(root) * (4 + s) + _numbers(shape) * s
+    kept = _numbers(root) * (value + s) + _numbers(shape) * s
     shape = _halved(root)
     kept += _numbers(shape) * s
     for unit in stem.residual_units:
         inner, out = _unit_shapes(unit, shape)
-        kept += sum(map(_numbers, inner)) * (4 + s) + _numbers(out) * (4 + s)
-        kept += _numbers(out) * 4 * unit.project
+        kept += sum(map(_numbers, inner)) * (value + s) + _numbers(out) * (value + s)
+        kept += _numbers(out) * (4 if device == "CPU" else 2 * s) * unit.project
         shape = out
     return kept + _numbers(shape) * s  # what the patch embedding reads
 
 
-def _bit(model: BiTResNet, s: int) -> Activations:
+def _bit(model: BiTResNet, s: int, device: str) -> Activations:
+    norm = 4 + 2 * s if device == "CPU" else 2 * s
     image = (None, *model.image_size, 3)
     root = model.root_conv.compute_output_shape(image)
     shape = _halved(root)
@@ -156,13 +193,17 @@ def _bit(model: BiTResNet, s: int) -> Activations:
     largest = 0
     for unit in model.residual_units:
         inner, out = _unit_shapes(unit, shape)
-        unit_bytes = (_numbers(shape) + sum(map(_numbers, inner))) * (4 + 2 * s)
+        unit_bytes = (_numbers(shape) + sum(map(_numbers, inner))) * norm
         unit_bytes += _numbers(shape) * s * unit.project
         kept += unit_bytes
         largest = max(largest, unit_bytes)
         shape = out
     kept += _numbers(shape) * (4 + s)
     return Activations(kept, largest)
+
+
+def _ceil(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
 
 
 def _unit_shapes(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from groundwork.errors import UserError
-from pipeline.data.dataset.source import open_source
 from pipeline.readiness.compilers.compile_step import TooLarge, check_installed
 from pipeline.readiness.compilers.report import accumulation_that_fits, report_step
 from pipeline.readiness.compilers.targets import Target
+from pipeline.readiness.dataset_sizes import dataset_size, planned_steps
 from pipeline.readiness.preflight_config import PreflightConfig
-from pipeline.readiness.run_checks import CLASSES
 
 DOES_NOT_FIT = 1
 """Exit status."""
@@ -25,10 +23,10 @@ def compile_run(config: PreflightConfig, target: Target) -> int:
         JobError: the compiler refuses the program, or takes too long.
     """
     check_installed(target)
-    num_classes, images = _look_at_dataset(config)
-    steps = config.steps
-    if config.epochs is not None and images is not None:
-        steps = max(1, round(config.epochs * (images // config.batch_size)))
+    num_classes, images, missing = dataset_size(config)
+    if missing:
+        print(f"dataset   taken to have {num_classes} classes: {missing}")
+    steps = planned_steps(config, images)
     limit = config.compile_seconds
     try:
         report = report_step(
@@ -47,20 +45,3 @@ def compile_run(config: PreflightConfig, target: Target) -> int:
         else f"remedy    --accumulate {count} makes it fit"
     )
     return DOES_NOT_FIT
-
-
-def _look_at_dataset(config: PreflightConfig) -> tuple[int, int | None]:
-    """Classes and training images, of the dataset where it is here."""
-    data = config.data
-    try:
-        source = open_source(
-            data.source,
-            data.data_dir,
-            image_key=data.image_key,
-            label_key=data.label_key,
-            download=False,
-        )
-        return source.num_classes, source.split(data.train_split).num_examples
-    except UserError as error:
-        print(f"dataset   taken to have {CLASSES} classes: {error}")
-        return CLASSES, config.train_images

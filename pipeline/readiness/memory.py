@@ -14,6 +14,7 @@ import tensorflow as tf
 from pipeline.process.check import Check, gigabytes
 from pipeline.readiness.activations import activations
 from pipeline.recipe.run_config import PretrainConfig
+from pipeline.training.objectives.objective import build_objective_model
 from pipeline.training.optimizers.make_optimizer import make_optimizer
 from pipeline.training.optimizers.optim_config import OptimConfig
 from pipeline.training.optimizers.weight_rules import weight_rules
@@ -22,6 +23,8 @@ FLOAT32 = 4
 USABLE = 0.92
 """Share of a device's memory that is for tensors: the rest is for the driver, kernels and the
 holes between tensors. An assumption, not a measurement."""
+TPU_HOLES = 1.06
+"""A TPU's compiler packs what lives at the same time less tightly: this times its sum."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,11 @@ class Memory:
     def total(self) -> int:
         """All of it."""
         return self.fixed + self.activations + self.images
+
+    @property
+    def program(self) -> int:
+        """What the step's program takes: all but the next batch."""
+        return self.total - self.images // 2
 
     @property
     def fixed(self) -> int:
@@ -87,7 +95,13 @@ def checkpoint_bytes(model: keras.Model, config: PretrainConfig, slots: int) -> 
 
 
 def estimate(
-    model: keras.Model, config: PretrainConfig, *, slots: int, replicas: int, compute_bytes: int
+    model: keras.Model,
+    config: PretrainConfig,
+    *,
+    slots: int,
+    replicas: int,
+    compute_bytes: int,
+    device: str,
 ) -> Memory:
     """Estimate the memory of one replica.
 
@@ -97,20 +111,66 @@ def estimate(
         slots: bytes of the optimizer's; see `slot_bytes`.
         replicas: that share the global batch.
         compute_bytes: bytes of a number in the compute type, 2 or 4.
+        device: that the replica is on: CPU, GPU or TPU.
     """
     parameters = _parameters(model)
     per_replica = math.ceil(config.batch_size / replicas)
     microbatch = math.ceil(per_replica / config.accumulate)
-    kept = activations(model, compute_bytes, config.model.remat)
-    copies = 1 + (config.accumulate > 1) + (replicas > 1) + (config.optim.sam_rho is not None)
+    kept = activations(model, compute_bytes, device, config.model.remat)
+    passed = microbatch * (kept.kept + kept.working)
+    copied = compute_bytes < FLOAT32 and device != "TPU"  # which casts within its products
+    summed = (config.accumulate > 1) + (config.optim.sam_rho is not None)
+    if device == "CPU":
+        summed += 1 + (replicas > 1)
+    else:
+        # Gradients take the place of what the backward pass is done with.
+        passed = int(passed * (TPU_HOLES if device == "TPU" else 1))
+        passed = max(passed - FLOAT32 * parameters, 0)
+        summed += config.accumulate == 1
     return Memory(
-        weights=parameters * (FLOAT32 + (compute_bytes if compute_bytes < FLOAT32 else 0)),
-        gradients=FLOAT32 * parameters * copies,
+        weights=parameters * (FLOAT32 + (copied and compute_bytes)),
+        gradients=FLOAT32 * parameters * summed,
         slots=slots,
         average=0 if config.ema_decay is None else FLOAT32 * parameters,
-        activations=microbatch * (kept.kept + kept.working),
+        activations=passed,
         images=2 * per_replica * math.prod(config.data.height_width) * 3 * FLOAT32,
     )
+
+
+def estimate_of(
+    config: PretrainConfig, *, num_classes: int, policy: str, replicas: int, device: str
+) -> Memory:
+    """Estimate the memory of one replica of a run; its model is made with shapes alone.
+
+    Args:
+        config: of the run.
+        num_classes: outputs of the head.
+        policy: Keras dtype policy of the model.
+        replicas: that share the global batch.
+        device: that each is on.
+    """
+    with keras.StatelessScope(initialize_variables=False):
+        model = build_objective_model(
+            config,
+            config.model,
+            config.data.height_width,
+            num_classes,
+            seed=config.seed,
+            policy=policy,
+        )
+    return estimate(
+        model,
+        config,
+        slots=slot_bytes(model, config.optim),
+        replicas=replicas,
+        compute_bytes=compute_bytes(policy),
+        device=device,
+    )
+
+
+def compute_bytes(policy: str) -> int:
+    """Bytes of a number in the compute type of a Keras dtype policy."""
+    return 4 if policy == "float32" else 2
 
 
 def check_memory(
@@ -120,6 +180,7 @@ def check_memory(
     slots: int,
     replicas: int,
     compute_bytes: int,
+    device: str,
     device_bytes: int | None,
 ) -> Check:
     """Hold the estimate against a device's memory; where it does not fit, tell what would.
@@ -140,6 +201,7 @@ def check_memory(
             slots=slots_of(changed.optim.moment_dtype),
             replicas=replicas,
             compute_bytes=compute_bytes,
+            device=device,
         )
 
     needed = memory(config)

@@ -14,21 +14,24 @@ from pipeline.devices.machine import Machine, look_at_machine
 from pipeline.devices.strategy import policy_on
 from pipeline.devices.wheels import check_wheel, installed_wheels
 from pipeline.process.check import Check
+from pipeline.readiness.dataset_sizes import CLASSES, DATASETS
 from pipeline.readiness.device_checks import (
     check_batch,
     check_devices,
     check_precision,
     check_workers,
 )
-from pipeline.readiness.memory import check_memory, checkpoint_bytes, slot_bytes
+from pipeline.readiness.memory import (
+    check_memory,
+    checkpoint_bytes,
+    compute_bytes,
+    slot_bytes,
+)
 from pipeline.readiness.preflight_config import PreflightConfig
 from pipeline.readiness.storage_checks import check_split, check_workdir, missing_dataset
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.training.objectives.objective import build_objective_model
 from pipeline.training.state.train_state import TrainState
-
-CLASSES = 1000
-"""Taken where the dataset is not there to count them."""
 
 
 def preflight(config: PreflightConfig) -> list[Check]:
@@ -63,7 +66,7 @@ def preflight(config: PreflightConfig) -> list[Check]:
             config,
             config.model,
             config.data.height_width,
-            source.num_classes if source else CLASSES,
+            source.num_classes if source else DATASETS.get(config.data.source, (CLASSES,))[0],
             seed=config.seed,
             policy=policy,
         )
@@ -82,6 +85,7 @@ def preflight(config: PreflightConfig) -> list[Check]:
             slots=slots,
             replicas=replicas,
             compute_bytes=compute_bytes(policy),
+            device=machine.device,
             device_bytes=device_bytes,
         )
     )
@@ -100,6 +104,7 @@ def check_start(
         replicas: of all workers.
         policy: Keras dtype policy of the model.
     """
+    machine = look_at_machine(config)
     slots = sum(
         math.prod(slot.shape) * slot.dtype.size
         for table in state.optimizer.slots
@@ -116,14 +121,10 @@ def check_start(
             slots=slots,
             replicas=replicas,
             compute_bytes=compute_bytes(policy),
-            device_bytes=look_at_machine(config).device_bytes,
+            device=machine.device,
+            device_bytes=machine.device_bytes,
         ),
     ]
-
-
-def compute_bytes(policy: str) -> int:
-    """Bytes of a number in the compute type of a Keras dtype policy."""
-    return 4 if policy == "float32" else 2
 
 
 def _look_at_dataset(config: PretrainConfig, machine: Machine) -> tuple[Source | None, list[Check]]:

@@ -22,7 +22,8 @@ from pipeline.training.objectives.objective import build_objective_model
 from pipeline.training.state.train_state import TrainState
 from pipeline.training.step.train_step import Metrics, make_replica_step
 
-UNKNOWN_STEPS = 100_000
+TOTAL_STEPS = 100_000
+"""Of the schedule: a constant of the program, so that runs of other lengths share one."""
 
 
 def check_batch(config: PretrainConfig, replicas: int) -> None:
@@ -36,7 +37,6 @@ def lower_step(
     num_classes: int,
     policy: str,
     replicas: int,
-    total_steps: int | None = None,
 ) -> Program:
     """Trace and lower `config.steps_per_loop` steps of a run.
 
@@ -45,7 +45,6 @@ def lower_step(
         num_classes: outputs of the head.
         policy: Keras dtype policy of the model, such as mixed_bfloat16.
         replicas: chips that share the global batch.
-        total_steps: of the run, for the learning rate; None: not known, which changes a constant.
 
     Raises:
         UserError: the model cannot be.
@@ -67,7 +66,7 @@ def lower_step(
             ema_decay=config.ema_decay,
             scale_loss=policy == "mixed_float16",
         )
-    step = _make_step(strategy, state, config, total_steps or UNKNOWN_STEPS)
+    step = _make_step(strategy, state, config)
     specs = _batch_specs(config, replicas)
     steps = config.steps_per_loop
     if steps > 1:
@@ -95,9 +94,9 @@ def lower_step(
 
 
 def _make_step(
-    strategy: tf.distribute.Strategy, state: TrainState, config: PretrainConfig, total_steps: int
+    strategy: tf.distribute.Strategy, state: TrainState, config: PretrainConfig
 ) -> Callable[..., Metrics]:
-    replica_step = make_replica_step(state, config, total_steps=total_steps, jit_compile=False)
+    replica_step = make_replica_step(state, config, total_steps=TOTAL_STEPS, jit_compile=False)
 
     def step(*batch: tf.Tensor) -> Metrics:
         metrics: Metrics = strategy.run(replica_step, args=batch)

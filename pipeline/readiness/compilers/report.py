@@ -112,7 +112,6 @@ def report_step(
         num_classes=num_classes,
         policy=policy,
         replicas=target.chips,
-        total_steps=total_steps,
     )
     compiled = compile_program(
         program.hlo,

@@ -85,7 +85,8 @@ class Target:
 def find_target(name: str) -> Target:
     """The target `NAME` or `NAME-CHIPS`, such as h100, v5e-16 or v4-8.
 
-    CHIPS are chips: Google Cloud's names of v4 and v5p slices count two cores for each.
+    CHIPS are chips: Google Cloud's names of v4 and v5p slices count two cores for each. Of v3 they
+    are cores, as in Google Cloud's names: each has a memory of its own, and is a replica.
 
     Raises:
         UserError: there is no such chip, or no such slice of them.
@@ -152,7 +153,7 @@ def _slices(chip: Target) -> dict[int, str]:
     """Topology by number of chips. One chip is one of the smallest host that has several."""
     if chip.gpu is not None:
         return {count: f"1x1x{count}" for count in range(1, GPUS_OF_A_MACHINE + 1)}
-    shapes = _FLAT_SLICES if chip.name in ("v5e", "v6e") else _CUBIC_SLICES
+    shapes = _SLICES[chip.name]
     return {count: f"{chip.name}:{shape}" for count, shape in shapes.items()}
 
 
@@ -179,6 +180,25 @@ _CUBIC_SLICES = {
     256: "4x8x8",
     512: "8x8x8",
     1024: "8x8x16",
+}
+_SLICES_OF_CORES = {
+    # Google Cloud, "TPU v3": chips of two cores.
+    1: "2x2",
+    8: "2x2",
+    32: "4x4",
+    64: "4x8",
+    128: "8x8",
+    256: "8x16",
+    512: "16x16",
+    1024: "16x32",
+    2048: "32x32",
+}
+_SLICES = {
+    "v3": _SLICES_OF_CORES,
+    "v4": _CUBIC_SLICES,
+    "v5e": _FLAT_SLICES,
+    "v5p": _CUBIC_SLICES,
+    "v6e": _FLAT_SLICES,
 }
 
 
@@ -236,6 +256,8 @@ _HOPPER = GpuDevice(
 _CHIPS = {
     # Memory as the runtime leaves it to a program. Interconnect of one direction: half of what the
     # pages call bidirectional (v5e 400, v5p 1200, v6e 800 GB/s; v4: 6 links of 50 GB/s each way).
+    # v3: of a core, half a chip, which has 4 links of 70 GB/s (Jouppi et al., "TPU v4", 2023).
+    "v3": _tpu("v3", 16, 61.5, 450, 140),
     "v4": _tpu("v4", 32, 275, 1228, 300),
     "v5e": _tpu("v5e", 15.75, 197, 819, 200),
     "v5p": _tpu("v5p", 95, 459, 2765, 600),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 BITS = {
     "pred": 8,
@@ -54,18 +54,21 @@ class Traffic:
         memory_bytes: those of them that lie in main memory.
         all_reduces: how often it sums over the replicas.
         all_reduce_bytes: that are summed, without what tiles pad.
+        prefetch_bytes: of `bytes_accessed`, those of copies that run beside other operations, as
+            a TPU fetches into its vector memory.
     """
 
     bytes_accessed: int = 0
     memory_bytes: int = 0
     all_reduces: int = 0
     all_reduce_bytes: int = 0
+    prefetch_bytes: int = 0
 
     def __add__(self, other: Traffic) -> Traffic:
-        return Traffic(*(a + b for a, b in zip(_numbers(self), _numbers(other), strict=True)))
+        return Traffic(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def __mul__(self, times: int) -> Traffic:
-        return Traffic(*(times * number for number in _numbers(self)))
+        return Traffic(*(times * number for number in astuple(self)))
 
 
 @dataclass(frozen=True)
@@ -176,11 +179,13 @@ def _moved(instruction: _Instruction, results: dict[str, str]) -> Traffic:
     if opcode in PARTIAL_READS:
         read = [replace(written[0], space=read[0].space)]
     reduces = opcode in COLLECTIVES
+    accessed = sum(array.tiled_bytes for array in read + written)
     return Traffic(
-        sum(array.tiled_bytes for array in read + written),
+        accessed,
         sum(array.tiled_bytes for array in read + written if array.space != VECTOR_MEMORY),
         int(reduces),
         sum(array.bytes for array in written) if reduces else 0,
+        accessed if instruction.opcode == "copy-start" else 0,
     )
 
 
@@ -213,12 +218,3 @@ def _bits(dtype: str) -> int:
         return BITS[dtype]
     width = re.match(r"[a-z]+(\d+)", dtype)
     return max(8, int(width[1])) if width else 0
-
-
-def _numbers(traffic: Traffic) -> tuple[int, int, int, int]:
-    return (
-        traffic.bytes_accessed,
-        traffic.memory_bytes,
-        traffic.all_reduces,
-        traffic.all_reduce_bytes,
-    )

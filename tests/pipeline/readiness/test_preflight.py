@@ -149,15 +149,15 @@ def test_the_formula_of_activations_is_what_tensorflow_keeps(name):
     """Within 15 %: of the tensors of its graph that the backward pass reads."""
     policy = "mixed_bfloat16" if name in ("vit", "hybrid", "bit") else "float32"
     model = MODELS[name](policy)
-    formula = activations(model, 2 if policy == "mixed_bfloat16" else 4).kept
+    formula = activations(model, 2 if policy == "mixed_bfloat16" else 4, "CPU").kept
     measured = sum(kept_bytes(model, 2).values()) / 4
     assert formula == pytest.approx(measured, rel=0.15)
 
 
 def test_remat_keeps_the_inputs_of_blocks_alone():
-    shallow, deep = (activations(small(num_layers=n, remat=True), 4) for n in (2, 4))
+    shallow, deep = (activations(small(num_layers=n, remat=True), 4, "CPU") for n in (2, 4))
     assert deep.kept - shallow.kept == 2 * 17 * 16 * 4
-    assert activations(small(), 4, remat=True) == shallow
+    assert activations(small(), 4, "CPU", remat=True) == shallow
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_weights_slots_and_checkpoints_are_exact(config, change, fields):
 
     slots = slot_bytes(shapes, config.optim)
     assert slots == size(slot for table in state.optimizer.slots for slot in table.values())
-    memory = estimate(shapes, config, slots=slots, replicas=1, compute_bytes=4)
+    memory = estimate(shapes, config, slots=slots, replicas=1, compute_bytes=4, device="CPU")
     assert memory.weights == memory.gradients == size(state.variables)
     assert memory.average == size(state.ema)
     everything = size(state.variables) + size(state.ema) + slots
@@ -195,7 +195,12 @@ def test_what_does_not_fit_gets_advice_that_does(config, change):
     config = change(config, batch_size=64, data__mixup_alpha=0.2)
     with keras.StatelessScope(initialize_variables=False):
         model = build_model(config.model, config.data.height_width, 3, seed=config.seed)
-    known = {"slots": slot_bytes(model, config.optim), "replicas": 2, "compute_bytes": 4}
+    known = {
+        "slots": slot_bytes(model, config.optim),
+        "replicas": 2,
+        "compute_bytes": 4,
+        "device": "CPU",
+    }
     total = estimate(model, config, **known).total
     assert check_memory(model, config, **known, device_bytes=None).status == "not checked"
     assert check_memory(model, config, **known, device_bytes=2 * total).status == "ok"

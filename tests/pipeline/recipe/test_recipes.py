@@ -15,6 +15,7 @@ from groundwork.errors import UserError
 from groundwork.recipes import recipe_folder, recipe_names
 from pipeline.evaluation.transfer.check_transfer_config import check_transfer_config
 from pipeline.evaluation.transfer.transfer_config import TransferConfig
+from pipeline.readiness.dataset_sizes import DATASETS
 from pipeline.recipe.check_run_config import check_run_config
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.run.run_stages import run
@@ -28,14 +29,6 @@ PATHS = [CONFIGS / f"{recipe}.yaml" for recipe in recipe_names()]
 RECIPES = [path for path in PATHS if "python -m pipeline.pretrain" in path.read_text()]
 TRANSFERS = [path for path in PATHS if "python -m pipeline.transfer" in path.read_text()]
 PUBLISHED = [path for path in RECIPES if path.parent != CONFIGS]
-
-# Classes and training images. JFT-300M's are given in round numbers (ViT paper, section 4.1).
-DATASETS = {
-    "imagenet2012": (1000, 1_281_167 * 99 // 100),
-    "datasets/imagenet21k": (21_843, 14_197_122),
-    "datasets/corpus": (18_000, 303_000_000),
-    "datasets/fractaldb_1k": (1000, 1_000_000),
-}
 
 # Every kind of layer, as small as it goes at 32 pixels.
 TINY_VIT = {"num_layers": 1, "width": 16, "mlp_dim": 32, "num_heads": 2}
@@ -95,6 +88,7 @@ def shrink(recipe: PretrainConfig, source: str, change) -> PretrainConfig:
         steps=2,
         epochs=None,
         batch_size=16,
+        accumulate=1,
         eval_every_steps=None,
         eval_batch_size=None,
         jit_compile="false",

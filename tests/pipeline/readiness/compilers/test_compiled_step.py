@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import resource
 import sys
 from dataclasses import replace
 
 import pytest
 
+from groundwork import command_line
 from groundwork.errors import JobError, UserError
 from pipeline import preflight as command
 from pipeline.readiness.compilers import compile_child, compile_step
@@ -72,9 +74,11 @@ def test_a_tpu_compiles_it_and_what_tiles_pad_is_told(config):
     report = report_step(config, target_of("v5e"), num_classes=3, total_steps=1000)
     answer = report.compiled.answer
     assert report.memory.parts["tiles"] > 0 and report.memory.left > 0
-    # The compiler's own count of its own program; a program as small as this one differs by 26 %.
-    assert report.compiled.traffic.bytes_accessed == pytest.approx(
-        answer["compiler_bytes_accessed"], rel=0.35
+    # The compiler counts a prefetch into vector memory when it starts and again when it is done:
+    # five times its array, of which only a read and a write move. All else is counted alike.
+    traffic = report.compiled.traffic
+    assert traffic.bytes_accessed + 1.5 * traffic.prefetch_bytes == pytest.approx(
+        answer["compiler_bytes_accessed"], rel=0.02
     )
     assert report.bounds.flops == pytest.approx(answer["compiler_flops"], rel=0.25)
     assert report.policy == "mixed_bfloat16" and "1000 steps take" in str(report)
@@ -193,3 +197,22 @@ def test_the_command_prints_the_table(config, capsys):
         assert word in table
     with pytest.raises(UserError, match="no such target"):
         command.main(["--compile", "v1"])
+
+
+def test_recipes_side_by_side(config, tmp_path, capsys):
+    """On the hardware that they name: compiled, and without time for it estimated; then in vain."""
+    target_of("h100")
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(f"# Hardware: one H100, or eight.\n{command_line.to_yaml(config)}")
+    assert command.main(["--compile", "all", str(tmp_path)]) == 0
+    head, line, row = capsys.readouterr().out.splitlines()
+    assert len(set(map(len, (re.findall(r"\|", text) for text in (head, line, row))))) == 1
+    cells = dict(zip(head.split(" | "), row.split(" | "), strict=True))
+    assert cells["hardware"] == "h100" and cells["fits"] == "yes"
+    assert cells["compiled"].endswith("MB") and cells["MFU at most"].endswith("%")
+
+    other = [str(recipe), "--model.mlp_dim", "48", "--compile_seconds", "0"]
+    assert command.main(["--compile", "all", *other]) == 0
+    told = capsys.readouterr()
+    assert "own.yaml: estimated alone: --compile h100: the compiler is not done" in told.err
+    assert " MB | – | 84.9 GB | yes | – | – | – |" in told.out

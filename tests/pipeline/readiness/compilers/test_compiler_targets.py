@@ -29,7 +29,7 @@ def test_a_name_gives_chips_and_their_topology(name, chips, topology):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("v9", "choose one of v4, v5e"),
+        ("v9", "choose one of v3, v4, v5e"),
         ("v5e-3", "v5e-CHIPS with 1, 4, 8"),
         ("h100-16", "h100-CHIPS with 1, 2, 3"),
         ("v5e-", "no such slice"),

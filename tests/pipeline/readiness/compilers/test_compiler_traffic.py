@@ -87,6 +87,7 @@ def test_tiles_pad_and_vector_memory_is_not_main_memory():
     # Read by the copy, written at the end; the slice is written, and read in vector memory.
     assert found.memory_bytes == tiled + tiled + row
     assert found.bytes_accessed == 2 * tiled + 2 * tiled + 2 * row + 2 * tiled
+    assert found.prefetch_bytes == 2 * tiled
 
 
 def test_scratch_of_a_library_is_not_moved():
