@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 import jsonargparse
 import yaml
 
+from groundwork import storage
 from groundwork.errors import UserError, one_line
 from groundwork.options import Option, options_of
 from groundwork.recipes import (
@@ -247,14 +248,23 @@ def _scalar(value: str) -> str:
 
 
 def _recipe(name: str, options: dict[str, Option]) -> str:
-    """A recipe, by path or by name or as YAML text, as YAML text; unknown keys are errors."""
+    """A recipe, by path, URL or name, or as YAML text, as YAML text; unknown keys are errors."""
     if "\n" in name or name.lstrip().startswith("{"):
         values, origin = parse_yaml(name, "the given options"), "the given options"
+    elif storage.is_remote(name):
+        values, origin = parse_yaml(_fetched(name), name), name
     else:
         path = find_recipe(name)
         values, origin = load_recipe(path), str(path)
     _check_keys(values, "", options, origin)
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True) if values else "{}\n"
+
+
+def _fetched(url: str) -> str:
+    try:
+        return storage.read_text(url)
+    except FileNotFoundError as error:
+        raise UserError(f"--config {url}: there is no such file") from error
 
 
 def _check_keys(

@@ -61,7 +61,10 @@ def _file_lock(path: str, message: str) -> Iterator[None]:
     except filelock.Timeout as error:
         raise FolderHeld(message) from error
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        raise UserError(
+            f"cannot write {path} ({error.strerror or error}): make it writable, or name another "
+            "folder"
+        ) from error
     try:
         yield
     finally:

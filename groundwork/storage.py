@@ -336,6 +336,16 @@ def copy_to_local(path: str, target: str, sha256: str = "") -> None:
             )
 
 
+def copy_from_local(local: str, path: str) -> None:
+    """Copy the local file `local` to the URL `path`, where it appears when it is whole.
+
+    Raises:
+        StorageFault: it cannot be written.
+    """
+    check_scheme(path)
+    _send(local, path)
+
+
 def copy_folder_to_local(folder: str, target: str) -> None:
     """Copy all that lies in a folder, at any depth; raises OSError."""
     prefix = folder.rstrip("/") + "/"
@@ -353,15 +363,27 @@ def make_output_folder(folder: str) -> None:
     Raises:
         UserError: it cannot be made, or not be written to.
     """
+    if not is_remote(folder):
+        make_local_folder(folder, "--output")
+
+
+def make_local_folder(folder: str, option: str) -> None:
+    """Make the local folder that `option` names, and see that it can be written to.
+
+    Raises:
+        UserError: it cannot, or is a URL.
+    """
     if is_remote(folder):
-        return
+        raise UserError(
+            f"{option} {folder} is a URL: give a local path, and copy what is written there"
+        )
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         reason = error.strerror or one_line(error)
-        raise UserError(f"cannot write {folder} ({reason}): name another --output") from error
+        raise UserError(f"cannot write {folder} ({reason}): name another {option}") from error
 
 
 def write_text(path: str, text: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from groundwork import command_line
+from groundwork import command_line, storage
 from groundwork.errors import UserError
 from pipeline.process.tensorflow_startup import import_tensorflow
 from pipeline.serving.export_config import ExportConfig, ExportOptions
@@ -20,6 +21,9 @@ def main() -> int:
     """Run the command; returns the exit status."""
     options = command_line.parse(ExportOptions, prog=PROG)
     _check(options)
+    if not storage.is_remote(options.output):
+        folder = Path(options.output).expanduser().parent
+        storage.make_local_folder(str(folder), "--output")
     import_tensorflow()
     if options.to == "saved_model" and options.model is not None:
         _print_named(options.model, _export_named(options.model, options.output), options.output)

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from groundwork import command_line
+from groundwork import command_line, storage
 from groundwork.errors import UserError
 from pipeline.process.tensorflow_startup import import_tensorflow
-from pipeline.serving.outputs import check_folder
 
 PROG = "python -m pipeline.inspect_model"
 SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"}
@@ -42,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if config.max_images < 1 or config.shown_images < 1:
         raise UserError("max_images and shown_images must be at least 1")
     paths, foreign = _files(config.images)
-    check_folder(config.output, "--output")
+    storage.make_local_folder(config.output, "--output")
     import_tensorflow()
     from pipeline.named_models.evaluated_model import opened_as_export
     from pipeline.serving.inspection import inspect

@@ -40,6 +40,8 @@ from pipeline.serving.signatures import Activation, save_saved_model
 STAGING = ".staging"
 LOCK = ".lock"
 REPLACED = ".replaced"
+UNFINISHED = ".unfinished-export"
+"""Object that says of a folder in a bucket that an export is being sent there, or was."""
 
 
 def export_model(
@@ -121,7 +123,7 @@ def _fingerprint(model: keras.Model, preprocess: EvalPreprocess, activation: Act
 
 def _refuse_foreign(target: str) -> None:
     names = storage.names(target)
-    if (names and FILE_NAME not in names) or (not names and Path(target).is_file()):
+    if (names and not names & {FILE_NAME, UNFINISHED}) or (not names and Path(target).is_file()):
         raise UserError(
             f"{target} exists and is not an export folder: name another --output, or remove it"
         )
@@ -145,7 +147,8 @@ def _staging_folder(output: str) -> Iterator[Path]:
     # Not `tempfile`, whose folders are for the owner alone: this one is what stays.
     folder = parent / f".{target.name}-{uuid.uuid4().hex}{STAGING}"
     lock = Path(f"{folder}{LOCK}")
-    with _unwound_by_signals(), filelock.FileLock(lock):
+    # Nobody else knows the name; to wait for it would be for ever where it cannot be made.
+    with _unwound_by_signals(), filelock.FileLock(lock, blocking=False):
         try:
             folder.mkdir()
             yield folder
@@ -218,11 +221,17 @@ def _flush(path: Path) -> None:
 
 
 def _send(folder: Path, url: str) -> None:
-    """Copy to a remote folder, the description last: without it the folder is no export."""
+    """Copy to a remote folder, the description last: without it the folder is no export.
+
+    What an export that was killed has sent is told from other people's files by `UNFINISHED`.
+    """
+    storage.write_text(storage.join(url, UNFINISHED), "")
+    storage.delete(storage.join(url, FILE_NAME))
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     for path in sorted(files, key=lambda path: path.name == FILE_NAME):
-        with storage.create(storage.join(url, path.relative_to(folder).as_posix())) as file:
-            file.write(path.read_bytes())
+        name = path.relative_to(folder).as_posix()
+        storage.copy_from_local(str(path), storage.join(url, name))
+    storage.delete(storage.join(url, UNFINISHED))
 
 
 def in_float32(model: keras.Model) -> keras.Model:

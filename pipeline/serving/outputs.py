@@ -12,33 +12,16 @@ from groundwork.errors import DiskFull, StorageFault, UserError, one_line
 
 
 def check_picture(path: str, option: str) -> None:
-    """Check that a picture can be written to `path`.
+    """Check that a picture can be written to `path`, whose folder is made.
 
     Raises:
-        UserError: its name does not end in .png, or it is a folder or a URL.
+        UserError: it cannot; its name does not end in .png; or it is a folder or a URL.
     """
-    _check_local(path, option)
     if Path(path).suffix.lower() != ".png":
         raise UserError(f"{option} {path}: give a file that ends in .png")
     if Path(path).is_dir():
         raise UserError(f"{option} {path} is a folder: give a file that ends in .png")
-
-
-def check_folder(path: str, option: str) -> None:
-    """Check that `path` may become a folder: nothing on the way to it is a file.
-
-    Raises:
-        UserError: one is, or it is a URL.
-    """
-    _check_local(path, option)
-    for part in (Path(path), *Path(path).parents):
-        if part.exists() and not part.is_dir():
-            raise UserError(f"{option} {path}: {part} is a file; name another folder")
-
-
-def _check_local(path: str, option: str) -> None:
-    if storage.is_remote(path):
-        raise UserError(f"{option} {path} is a URL: give a local path, and copy what is written")
+    storage.make_local_folder(path if storage.is_remote(path) else str(Path(path).parent), option)
 
 
 @contextlib.contextmanager
@@ -54,7 +37,7 @@ def writing_to(path: str, option: str) -> Iterator[None]:
     except StorageFault:  # it says all that there is to say
         raise
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(f"no space left for {path}: free some, or name another") from error
         reason = error.strerror or one_line(error)
         raise UserError(f"cannot write {path} ({reason}): name another {option}") from error

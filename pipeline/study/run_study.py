@@ -12,7 +12,6 @@ from groundwork.locks import FolderHeld
 from pipeline.data.dataset.prepare_source import KILLED, prepare_source
 from pipeline.data.dataset.source import open_source
 from pipeline.evaluation.reports.transfer_result import FILE_NAME
-from pipeline.evaluation.transfer.check_transfer_config import check_folder
 from pipeline.process.child_process import run_module
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.study.check_study_config import chosen_members
@@ -39,7 +38,7 @@ def run_study(config: StudyConfig) -> int:
         UserError: bad input; a member that was begun with another recipe.
     """
     members = chosen_members(config)
-    check_folder(config.output, "output")
+    storage.make_local_folder(config.output, "--output")
     for name in config.retrain:
         _retrain(config, name)
     recipes = {member.name: pretrain_config(config, member) for member in config.members}

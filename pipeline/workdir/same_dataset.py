@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from groundwork.errors import UserError
 from pipeline.data.dataset.source import Source
-from pipeline.training.state.checkpoint_writer import checkpoints_in
+from pipeline.training.state.checkpoint_files import checkpoints_in
 from pipeline.workdir.workdir import Workdir
 
 NAMED = 3

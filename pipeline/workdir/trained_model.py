@@ -13,7 +13,7 @@ from pipeline.training.objectives.masked_patches import as_classifier
 from pipeline.training.objectives.objective import build_objective_model
 from pipeline.training.state.best_checkpoint import stored_score
 from pipeline.training.state.checkpoint import Checkpointer
-from pipeline.training.state.checkpoint_writer import checkpoints_in, step_of
+from pipeline.training.state.checkpoint_files import checkpoints_in, step_of
 from pipeline.training.state.train_state import TrainState
 from pipeline.workdir.workdir import Workdir
 

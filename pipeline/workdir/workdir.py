@@ -12,31 +12,34 @@ from typing import Any
 
 from groundwork import command_line, locks, storage
 from groundwork.errors import UserError
-from pipeline.data.dataset.shard_cache import tensorflow_reads
 from pipeline.process.wildcards import refuse_wildcards
 from pipeline.recipe.run_config import PretrainConfig
-from pipeline.training.state.checkpoint_writer import remove_leftovers
+from pipeline.training.loop.metrics_log import read_rows
+from pipeline.training.state.checkpoint_files import remove_leftovers
 
+WRITTEN = ("gs://", "s3://")
+"""URLs that a run can write to."""
 UNFINISHED = (storage.TEMPORARY_PREFIX, ".export-", ".model-", ".unfinished-")
 """Beginnings of the names of what is renamed when it is whole: files, exports, cached features."""
 
 
 class Workdir:
-    """Paths of a run; local, or remote such as gs://bucket/run."""
+    """Paths of a run; local, or in a bucket such as gs://bucket/run."""
 
     def __init__(self, path: str):
         """Name the paths.
 
         Raises:
-            UserError: a path that TensorFlow would take for a pattern, or a URL that it does not
-                write to.
+            UserError: a path that TensorFlow would take for a pattern, or a URL of no bucket.
         """
-        if storage.is_remote(path) and not tensorflow_reads(path):
-            raise UserError(
-                f"workdir {path}: TensorFlow, which writes checkpoints and TensorBoard, has no "
-                "filesystem for it (of URLs it has gs://, at Google's own servers): train to a "
-                "local workdir and copy that, or give gs://BUCKET/RUN"
-            )
+        if storage.is_remote(path):
+            storage.check_scheme(path)
+            if not path.startswith(WRITTEN):
+                raise UserError(
+                    f"workdir {path}: only buckets are written to: give a local path, "
+                    "gs://BUCKET/RUN or s3://BUCKET/RUN"
+                )
+            path = path.rstrip("/")
         refuse_wildcards(path, "workdir")
         self.path = path
         self.checkpoints = posixpath.join(path, "checkpoints")
@@ -75,11 +78,7 @@ class Workdir:
 
     def load_metrics(self) -> list[dict[str, float]]:
         """Rows of the log, in order; a line that a kill cut short is left out."""
-        rows = []
-        for line in (_read(self.metrics) or "").splitlines():
-            with contextlib.suppress(ValueError):
-                rows.append(json.loads(line))
-        return rows
+        return read_rows(self.metrics)
 
     def load_config(self) -> PretrainConfig:
         """The configuration the run was made with.

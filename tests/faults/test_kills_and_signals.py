@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from finished_runs import assert_bitwise_equal, checkpoint_values
-from whole_runs import finish, start
+from whole_runs import assert_quiet, finish, start
 
 STAGES = ("config.yaml", "checkpoints/ckpt-2.index", "checkpoints/ckpt-8.index", "export.begun",
           "export/export.json", "transfer")  # fmt: skip
@@ -35,6 +35,7 @@ def whole(options, tmp_path_factory):
     output = folder / "output"
     process = start([*options, f"--workdir={workdir}"], output)
     assert finish(process) == 0, output.read_text()
+    assert_quiet(output)
     return workdir
 
 
@@ -59,6 +60,7 @@ def test_kills_in_any_stage(options, whole, tmp_path, seed):
         process.join()
     status = finish(start([*options, f"--workdir={workdir}"], output))
     assert status == 0, output.read_text()
+    assert_quiet(output)
     assert_as_if_left_alone(workdir, whole)
 
 

@@ -65,7 +65,7 @@ def test_draws_attention(files, tmp_path):
     [
         ("a.xyz", r"--attention .*a\.xyz: give a file that ends in \.png"),
         ("model", r"ends in \.png"),
-        ("a.png/x.png", r"cannot write .*a\.png/x\.png .*name another --attention"),
+        ("a.png/x.png", r"cannot write .*a\.png .*name another --attention"),
     ],
 )
 def test_attention_that_cannot_be_written_is_one_line(files, attention, message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -295,6 +296,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _read_npz(path: Path) -> tuple[Arrays, None]:
+    if not zipfile.is_zipfile(path):  # NumPy would suggest to trust it as a pickle
+        raise ValueError("it was cut short, or is no .npz file at all; get it once more")
     with np.load(path, allow_pickle=False) as file:
         return {key: file[key] for key in file.files}, None
 

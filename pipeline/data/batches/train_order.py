@@ -209,8 +209,10 @@ class _Reader:
         keys = tf.random.stateless_uniform([order.batch_records, steps], seed, None, None, tf.int64)
         own = tf.gather(keys, self._own)
         chosen = tf.cast(tf.argsort(own, axis=1, stable=True), tf.int64)
-        first = tf.range(tf.constant(self.places, tf.int64))[:, None] * steps
-        return tf.reshape(tf.transpose(chosen + first), [-1])
+        first = tf.range(tf.constant(self.places, tf.int64)) * steps
+        # By gathering: where oneDNN cannot transpose int64, tf.transpose complains on stderr.
+        place = tf.range(steps)[:, None] + first
+        return tf.gather(tf.reshape(chosen + first[:, None], [-1]), tf.reshape(place, [-1]))
 
     def _seed(self, epoch: tf.Tensor, purpose: int | tf.Tensor) -> tf.Tensor:
         return derived_seed(self._order.seed, epoch, tf.cast(purpose, tf.int64))

@@ -120,7 +120,7 @@ def _copy(url: str, folder: Path, missing: Mapping[str, int]) -> None:
         )
         with lock:
             done.append(missing[name])
-            progress.update(len(done), f", {sum(done) / 1e6:,.1f} MB")
+            progress.update(len(done), f"{sum(done) / 1e6:,.1f} MB")
 
     with contextlib.closing(progress):
         storage.in_parallel(copy, list(missing), _AT_ONCE)
@@ -200,7 +200,13 @@ def _limit() -> float:
 def _root() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     root = Path(base) / "vit-keras-pipeline" / "datasets"
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {root} ({error.strerror}): set XDG_CACHE_HOME to a folder that can be "
+            "written to"
+        ) from error
     return root
 
 

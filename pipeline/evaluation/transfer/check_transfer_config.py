@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
-from groundwork import storage
-from groundwork.errors import UserError, one_line
+from groundwork.errors import UserError
 from pipeline.evaluation.protocols.checks import check_positive
 from pipeline.evaluation.transfer.transfer_config import PROTOCOL_NAMES, TransferConfig
 
@@ -30,25 +26,6 @@ def check_transfer_config(config: TransferConfig) -> None:
     check_positive("batch_size", [config.batch_size])
     if config.attention_images < 0:
         raise UserError(f"attention_images is {config.attention_images}: give 0 or more")
-
-
-def check_folder(path: str, option: str) -> None:
-    """Make a folder, and see that it can be written to, before hours of work.
-
-    Raises:
-        UserError: it cannot, or is a URL; names the option.
-    """
-    if storage.is_remote(path):
-        raise UserError(f"{option} {path} is a URL: give a local folder, and copy what is written")
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"{option} {folder} cannot be written ({one_line(error)}): name another --{option}"
-        ) from error
 
 
 def _check_extra_tests(config: TransferConfig) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import sklearn
 import tensorflow as tf
 
+from groundwork import storage
 from pipeline.data.dataset.split import Split
 from pipeline.devices.strategy import one_process_strategy
 from pipeline.evaluation.features.feature_set import TaskFeatures
@@ -31,7 +32,7 @@ from pipeline.evaluation.reports.transfer_result import (
     TransferResult,
 )
 from pipeline.evaluation.tasks.task import Task, open_dataset_task
-from pipeline.evaluation.transfer.check_transfer_config import check_folder, check_transfer_config
+from pipeline.evaluation.transfer.check_transfer_config import check_transfer_config
 from pipeline.evaluation.transfer.frozen_features import frozen_features
 from pipeline.evaluation.transfer.remote_output import local_output
 from pipeline.evaluation.transfer.transfer_config import TransferConfig
@@ -59,12 +60,12 @@ def run_transfer(config: TransferConfig) -> TransferResult | SuiteResult:
     check_transfer_config(config)
     evaluated = open_evaluated_model(config.model)
     if config.cache:
-        check_folder(config.cache, "cache")
+        storage.make_local_folder(config.cache, "--cache")
     strategy = None
     if "fine_tune" in config.protocols:
         strategy = one_process_strategy(config.fine_tune.strategy)
     with explain_failed_input(), local_output(config.output) as output:
-        check_folder(str(output), "output")
+        storage.make_local_folder(str(output), "--output")
         if evaluated.export is None and set(config.protocols) != {"fine_tune"}:
             # The frozen protocols read features from a SavedModel; what it was made of stays.
             evaluated = replace(evaluated, export=evaluated.as_export(str(output / EVALUATED)))

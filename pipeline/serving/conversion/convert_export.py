@@ -18,7 +18,7 @@ from pipeline.data.dataset.split import Split
 from pipeline.serving.conversion import litert, onnx
 from pipeline.serving.conversion.runtime import Precision, Runner
 from pipeline.serving.loading import Export
-from pipeline.serving.outputs import check_folder, writing_to
+from pipeline.serving.outputs import writing_to
 from pipeline.serving.parity import ParityError
 
 Format = Literal["litert", "onnx"]
@@ -82,7 +82,7 @@ def convert_export(
         UserError: no head, or the format's packages are not installed.
         ParityError: a float32 conversion does not compute what the SavedModel computes.
     """
-    check_folder(output, "--output")
+    storage.make_local_folder(output, "--output")
     if not export.description.class_names:
         raise UserError(f"{export.folder} has no head, only features: export a model with classes")
     content = FORMATS[to].convert(export, precision)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from groundwork import storage
 from pipeline.process.disk_full import explain_full_disk
+from pipeline.process.staging import Sender, forget, staged
 
 DEVICE_HOURS = "speed/device_hours"
 GOODPUT = "speed/goodput"
@@ -21,7 +23,8 @@ COMPARED = ("eval/accuracy", "eval/loss", "train/loss", "speed/images_per_second
 class MetricsLog:
     """Writes `WORKDIR/tensorboard` and `WORKDIR/metrics.jsonl`; on other than the chief, nothing.
 
-    A run that resumes at a step drops the rows after it: it makes them again.
+    A run that resumes at a step drops the rows after it: it makes them again. What belongs into a
+    bucket is sent when it is flushed: at each checkpoint, and at the end.
 
     Attributes:
         writes: whether this process is the one that writes.
@@ -35,21 +38,26 @@ class MetricsLog:
 
         Raises:
             DiskFull: as every method here, where there is no space left.
+            StorageFault: the bucket cannot be reached.
         """
-        self._jsonl = jsonl
+        self._jsonl = staged(jsonl)
+        self._senders = [Sender(path) for path in (tensorboard, jsonl)]
         self._writer = tf.summary.create_noop_writer()
         self.writes = write
         self.device_hours = self.useful_hours = 0.0
-        rows = _rows(jsonl)
+        rows = read_rows(jsonl)
         self.evaluated = any(row["step"] == start_step and "eval/loss" in row for row in rows)
         if write:
             self.device_hours = max((row.get(DEVICE_HOURS, 0.0) for row in rows), default=0.0)
             kept = [row for row in rows if row["step"] <= start_step]
             useful = [row[GOODPUT] * row[DEVICE_HOURS] for row in kept if GOODPUT in row]
             self.useful_hours = max(useful, default=0.0)
-            _keep_rows(jsonl, kept)
-            with explain_full_disk("the log", tensorboard):
-                self._writer = tf.summary.create_file_writer(tensorboard)
+            for left in (tensorboard, jsonl):
+                forget(left)
+            with explain_full_disk("the log", self._jsonl):
+                lines = (json.dumps(row) + "\n" for row in kept)
+                storage.write_text(self._jsonl, "".join(lines))
+                self._writer = tf.summary.create_file_writer(staged(tensorboard))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """One row: `values` by name, such as train/loss."""
@@ -58,7 +66,7 @@ class MetricsLog:
         with self._writing(step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
-            with tf.io.gfile.GFile(self._jsonl, "a") as file:
+            with Path(self._jsonl).open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **values}) + "\n")
 
     def picture(self, step: int, name: str, pixels: np.ndarray) -> None:
@@ -88,11 +96,15 @@ class MetricsLog:
         """Write what is left and let go of the files."""
         with explain_full_disk("the log", self._jsonl):
             self._writer.close()
+        for sender in self._senders if self.writes else ():
+            sender.close()
 
     def flush(self) -> None:
         """Make what was written visible to readers."""
         with explain_full_disk("the log", self._jsonl):
             self._writer.flush()
+        for sender in self._senders if self.writes else ():
+            sender.send()
 
     @contextlib.contextmanager
     def _writing(self, step: int) -> Iterator[None]:
@@ -100,18 +112,14 @@ class MetricsLog:
             yield
 
 
-def _rows(path: str) -> list[dict[str, float]]:
-    if not tf.io.gfile.exists(path):
+def read_rows(path: str) -> list[dict[str, float]]:
+    """Rows of the log `path`, in order; a line that was cut short or damaged is left out."""
+    if not storage.exists(path):
         return []
-    with tf.io.gfile.GFile(path) as file:
-        lines = file.read().split("\n")
     rows = []
-    for line in lines:
-        with contextlib.suppress(ValueError):  # cut short by a kill
-            rows.append(json.loads(line))
+    for line in storage.read(path).decode(errors="replace").splitlines():
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+            if isinstance(row, dict) and "step" in row:
+                rows.append(row)
     return rows
-
-
-def _keep_rows(path: str, rows: list[dict[str, float]]) -> None:
-    with explain_full_disk("the log", path):
-        storage.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))

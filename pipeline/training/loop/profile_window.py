@@ -6,6 +6,8 @@ import importlib.util
 
 import tensorflow as tf
 
+from pipeline.process.staging import staged
+
 VIEWERS = ("xprof", "tensorboard_plugin_profile")  # the second is the older name
 
 
@@ -25,7 +27,7 @@ class ProfileWindow:
     def before(self, step: int) -> None:
         """Start where `step` is the first to be recorded."""
         if self._first <= step <= self._last and not self._running:
-            tf.profiler.experimental.start(self._folder)
+            tf.profiler.experimental.start(staged(self._folder))
             self._running = True
 
     def is_last(self, step: int) -> bool:

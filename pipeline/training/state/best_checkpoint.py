@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from pipeline.training.state.checkpoint import DAMAGED
-from pipeline.training.state.checkpoint_writer import CheckpointWriter, checkpoints_in
+from pipeline.training.state.checkpoint_files import checkpoints_in, local_checkpoint
+from pipeline.training.state.checkpoint_writer import CheckpointWriter
 from pipeline.training.state.train_state import VALUE, TrainState
 
 
@@ -59,11 +60,12 @@ class BestCheckpoint:
 def stored_score(folder: str) -> tuple[str, float] | None:
     """Metric and value of the checkpoint that lies in `folder`; None: not recorded."""
     for path in checkpoints_in(folder)[-1:]:
-        reader = tf.train.load_checkpoint(path)
-        for metric in ("eval/accuracy", "eval/loss"):
-            key = _name(metric) + VALUE
-            if reader.has_tensor(key):
-                return metric, float(reader.get_tensor(key))
+        with local_checkpoint(path) as local:
+            reader = tf.train.load_checkpoint(local)
+            for metric in ("eval/accuracy", "eval/loss"):
+                key = _name(metric) + VALUE
+                if reader.has_tensor(key):
+                    return metric, float(reader.get_tensor(key))
     return None
 
 
@@ -77,9 +79,10 @@ def _stored_value(paths: Sequence[str], name: str) -> float | None:
         return None
     path = paths[-1]
     try:
-        reader = tf.train.load_checkpoint(path)
-        key = name + VALUE
-        return float(reader.get_tensor(key)) if reader.has_tensor(key) else None
+        with local_checkpoint(path) as local:
+            reader = tf.train.load_checkpoint(local)
+            key = name + VALUE
+            return float(reader.get_tensor(key)) if reader.has_tensor(key) else None
     except DAMAGED as error:
         print(f"best checkpoint {path} is damaged ({type(error).__name__}); the next one counts")
         return None

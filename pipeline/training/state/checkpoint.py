@@ -13,11 +13,13 @@ import keras
 import tensorflow as tf
 
 from groundwork.errors import UserError, one_line
-from pipeline.training.state.checkpoint_writer import CheckpointWriter, checkpoints_in, step_of
+from pipeline.training.state.checkpoint_files import checkpoints_in, local_checkpoint, step_of
+from pipeline.training.state.checkpoint_writer import CheckpointWriter
 from pipeline.training.state.train_state import VALUE, TrainState
 
 # TensorFlow's reader turns a short file into an IndexError or RuntimeError of Python's.
-DAMAGED = (tf.errors.OpError, IndexError, RuntimeError)
+# FileNotFoundError: another process has removed it meanwhile, as it was no longer the newest.
+DAMAGED = (tf.errors.OpError, IndexError, RuntimeError, FileNotFoundError)
 WITHOUT_WEIGHTS = ("activation", "norm", "rope")
 """Options that change what a model computes, and that its weights do not tell."""
 
@@ -89,10 +91,11 @@ class Checkpointer:
 
     def _restore_path(self, path: str) -> bool:
         try:
-            self._check_shapes(path)
-            # Not `restore`, which adds a counter of its own that `write` does not keep.
-            status = self._state.trackable().read(path).expect_partial()
-            status.assert_existing_objects_matched()
+            with local_checkpoint(path) as local:
+                self._check_shapes(local, path)
+                # Not `restore`, which adds a counter of its own that `write` does not keep.
+                status = self._state.trackable().read(local).expect_partial()
+                status.assert_existing_objects_matched()
         except DAMAGED as error:
             print(f"checkpoint {path} is damaged ({type(error).__name__}); trying the one before")
             return False
@@ -100,9 +103,9 @@ class Checkpointer:
             raise _of_another_model(path, one_line(error)) from error
         return True
 
-    def _check_shapes(self, path: str) -> None:
+    def _check_shapes(self, local: str, path: str) -> None:
         """Compare before restoring: TensorFlow would warn at length after an error of its own."""
-        kept = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+        kept = tf.train.load_checkpoint(local).get_variable_to_shape_map()
         wrong = []
         for name, shape in self._state.shapes().items():
             found = kept.get(name)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
-from finished_runs import assert_bitwise_equal, checkpoint_values
+from finished_runs import assert_bitwise_equal, checkpoint_values, rows, stop_at
 from PIL import Image
 
 from beam_jobs import build_dataset
@@ -44,27 +45,51 @@ def build(pictures: Path, output: str) -> str:
     return output
 
 
+def local(workdir: str, folder: Path) -> Path:
+    """A copy of a workdir in a bucket."""
+    storage.copy_folder_to_local(workdir, str(folder))
+    return folder
+
+
 def test_the_whole_chain(config, change, pictures, tmp_path, monkeypatch, gs_bucket, s3_bucket):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(shard_cache, "_held", {})
-    sources = [str(tmp_path / "local"), f"{gs_bucket}/d", f"{s3_bucket}/d"]
+    places = [str(tmp_path / "local"), gs_bucket, s3_bucket]
     config = change(config, export=False, steps=4, batch_size=8, model__num_layers=1)
-    config = change(config, data__eval_split="test", log__images=0)
-    values = {}
-    for source in sources:
-        build(pictures, source)
-        workdir = str(tmp_path / f"run_{len(values)}")
+    config = change(config, data__eval_split="test", log__images=0, checkpoint__every_steps=2)
+    config = change(config, checkpoint__keep_best="eval/loss", log__every_steps=1)
+    for place in places:
+        source, workdir = build(pictures, f"{place}/d"), f"{place}/run"
+        with monkeypatch.context() as stopping:
+            if place == gs_bucket:
+                stop_at(stopping, 3, signal.SIGTERM)
+                assert run(change(config, data__source=source, workdir=workdir)) == 143
         assert run(change(config, data__source=source, workdir=workdir)) == 0
-        values[source] = checkpoint_values(workdir, 4)
-    for source in sources[1:]:
-        assert_bitwise_equal(values[source], values[sources[0]])
-    # a run goes on with the same data from elsewhere
-    assert run(change(config, data__source=sources[0], workdir=workdir, steps=5)) == 0
+    whole = Path(places[0]) / "run"
+    for number, bucket in enumerate((gs_bucket, s3_bucket)):
+        there = local(f"{bucket}/run", tmp_path / f"copy_{number}")
+        assert_bitwise_equal(checkpoint_values(there, 4), checkpoint_values(whole, 4))
+        assert [row["eval/loss"] for row in rows(there)[-1:]] == [rows(whole)[-1]["eval/loss"]]
+        assert [row["step"] for row in rows(there)] == [row["step"] for row in rows(whole)]
+        kept = {path.name for path in (there / "checkpoints").glob("*.index")}
+        assert kept == {"ckpt-4.index", "ckpt-3.index" if bucket == gs_bucket else "ckpt-2.index"}
+        assert list((there / "tensorboard").iterdir()) and not (there / ".lock").exists()
+    assert not list((tmp_path / "cache").glob("*/runs/*"))
 
-    for bucket, source in zip((gs_bucket, s3_bucket), sources[1:], strict=True):
+    # a kill leaves a checkpoint without its index: the run goes on from the one before, with the
+    # same data from elsewhere, and removes it
+    storage.delete(f"{workdir}/checkpoints/ckpt-4.index")
+    assert run(change(config, data__source=f"{places[0]}/d", workdir=workdir, steps=5)) == 0
+    assert {"ckpt-4.index", "ckpt-5.index"} <= storage.names(f"{workdir}/checkpoints")
+
+    for bucket in (gs_bucket, s3_bucket):
+        workdir, source = f"{bucket}/run", f"{bucket}/d"
         model, output = f"{bucket}/model", f"{bucket}/reports/t"
-        export_run(ExportConfig(workdir, model))
+        storage.write_text(f"{model}/.unfinished-export", "")  # as one that was killed
+        storage.write_text(f"{model}/saved_model.pb", "half")
+        export_run(ExportConfig(workdir, model, "best"))
         export_run(ExportConfig(workdir, model))  # replaces it
+        assert ".unfinished-export" not in storage.names(model)
         image = (pictures / "class_0" / "0.png").read_bytes()
         assert open_export(model).features([image]).shape == (1, 16)
         data = TransferData(source=source)
@@ -83,5 +108,7 @@ def test_the_whole_chain(config, change, pictures, tmp_path, monkeypatch, gs_buc
         export_run(ExportConfig(workdir, output))
     with pytest.raises(UserError, match=f"model folder {gs_bucket}/none does not exist"):
         open_export(f"{gs_bucket}/none")
-    with pytest.raises(UserError, match="cache s3://b/c is a URL: give a local folder"):
+    with pytest.raises(UserError, match="--cache s3://b/c is a URL: give a local path"):
         run_transfer(TransferConfig(model=model, data=data, output=output, cache="s3://b/c"))
+    with pytest.raises(UserError, match="workdir https://host/run: only buckets are written to"):
+        run(change(config, workdir="https://host/run"))

@@ -133,7 +133,7 @@ def test_the_export_of_the_best_checkpoint_tells_its_step_and_score(config, chan
 
 def test_a_workdir_that_cannot_be_written_or_named_is_one_line(short, change, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"cannot write .*file/run/.lock"):
+    with pytest.raises(UserError, match=r"cannot write .*file/run/.lock .*name another folder"):
         run(change(short, workdir=str(tmp_path / "file" / "run")))
     for name in ("x[1]", "x*", "x?"):
         with pytest.raises(UserError, match="choose a name without them"):

@@ -22,7 +22,6 @@ from pipeline.data.dataset.record_index import index_paths
 from pipeline.data.dataset.source import open_source
 from pipeline.data.dataset.split import read_records
 from pipeline.readiness.storage_checks import check_split
-from pipeline.workdir.workdir import Workdir
 
 
 @pytest.fixture(scope="module")
@@ -220,9 +219,5 @@ def test_tensorflow_reads_what_google_serves(monkeypatch):
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
     assert shard_cache.tensorflow_reads("gs://bucket/d")
     assert not shard_cache.tensorflow_reads("s3://bucket/d")
-    assert Workdir("gs://bucket/run").checkpoints == "gs://bucket/run/checkpoints"
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
     assert not shard_cache.tensorflow_reads("gs://bucket/d")
-    for url in ("gs://bucket/run", "s3://bucket/run"):
-        with pytest.raises(UserError, match=f"workdir {url}: TensorFlow.*train to a local workdir"):
-            Workdir(url)

@@ -217,9 +217,9 @@ def test_settings_that_cannot_be(inputs, tmp_path, field, value, message):
 
 def test_an_output_that_cannot_be_written_is_found_before_the_work(inputs, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"output .*file/report cannot be written .*another --out"):
+    with pytest.raises(UserError, match=r"cannot write .*file/report .*another --output"):
         run_transfer(config(inputs, tmp_path / "file" / "report"))
-    with pytest.raises(UserError, match=r"cache .*file/cache cannot be written .*another --cache"):
+    with pytest.raises(UserError, match=r"cannot write .*file/cache .*another --cache"):
         run_transfer(config(inputs, tmp_path / "r", cache=str(tmp_path / "file" / "cache")))
 
 
