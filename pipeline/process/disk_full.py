@@ -27,7 +27,7 @@ def explain_full_disk(what: str, path: str) -> Iterator[None]:
         reason = _reason(error, FULL)
         if reason is None:
             refused = _reason(error, REFUSED)
-            if refused is None:
+            if refused is None or path not in str(error):  # that of something which is read
                 raise
             raise UserError(
                 f"{what} could not be written to {path} ({refused}): make it writable, or choose "
@@ -35,7 +35,7 @@ def explain_full_disk(what: str, path: str) -> Iterator[None]:
             ) from error
         raise DiskFull(
             f"{what} could not be written to {path} ({reason}): what was there before is kept; "
-            f"make room, and the same command goes on from the newest checkpoint"
+            f"make room, and the same command goes on from there"
         ) from error
 
 

@@ -10,7 +10,6 @@ from pipeline.devices.other_workers import end_together, explain_lost_worker
 from pipeline.evaluation.tasks.task_config import TransferData
 from pipeline.evaluation.transfer.transfer_config import TransferConfig
 from pipeline.evaluation.transfer.transfer_evaluation import run_transfer
-from pipeline.process.disk_full import explain_full_disk
 from pipeline.process.stop_signal import StopSignal
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.run.export_stage import export_run
@@ -54,13 +53,11 @@ def run(config: PretrainConfig) -> int:
 def _export_and_evaluate(config: PretrainConfig, workdir: Workdir) -> None:
     if not config.export:
         return
-    with explain_full_disk("the export", workdir.export):
-        export_run(ExportConfig(workdir.path, workdir.export))
+    export_run(ExportConfig(workdir.path, workdir.export))
     print(f"export    {workdir.export}", flush=True)
     if config.transfer is None:
         return
     job = config.transfer
     prepare_source(job.source, job.prepare)
     data = TransferData(job.source, train_split=job.train_split, test_split=job.test_split)
-    with explain_full_disk("the transfer evaluation", workdir.transfer):
-        run_transfer(TransferConfig(model=workdir.export, data=data, output=workdir.transfer))
+    run_transfer(TransferConfig(model=workdir.export, data=data, output=workdir.transfer))

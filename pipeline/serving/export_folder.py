@@ -23,6 +23,7 @@ from etils import epath
 from groundwork import storage
 from groundwork.errors import UserError
 from pipeline.data.images.preprocess import EvalPreprocess
+from pipeline.process.disk_full import explain_full_disk
 from pipeline.process.wildcards import refuse_wildcards
 from pipeline.serving.description import (
     FILE_NAME,
@@ -81,7 +82,11 @@ def export_model(
     refuse_wildcards(output, "output")
     _refuse_foreign(target)
     model = in_float32(model)
-    with writing_to(target, "--output"), _staging_folder(target) as folder:
+    with (
+        explain_full_disk("the export", target),  # as TensorFlow tells it
+        writing_to(target, "--output"),
+        _staging_folder(target) as folder,
+    ):
         save_saved_model(str(folder), model, preprocess, activation)
         (folder / "fingerprint.pb").unlink(missing_ok=True)  # of TensorFlow's, not reproducible
         model.save(folder / KERAS_FILE)

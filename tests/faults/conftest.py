@@ -59,10 +59,10 @@ def options(dataset: Path) -> list[str]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path):
-    """A disk of 1 MB that can be filled and emptied."""
+    """A disk of 8 MB, which a run needs, that can be filled and emptied."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("may not mount a small disk here")
     yield folder

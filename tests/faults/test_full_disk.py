@@ -9,14 +9,16 @@ import time
 
 from whole_runs import finish, start
 
+MOMENTS = ("config.yaml", "checkpoints/ckpt-4.index", "checkpoints/ckpt-8.index", "transfer")
+"""What appears as a run goes on."""
+
 
 def test_a_disk_that_fills_up(options, small_disk, tmp_path, seed):
     generator = random.Random(seed)
     workdir, output = small_disk / "run", tmp_path / "output"
     given = [*options, f"--workdir={workdir}"]
     process = start(given, output)
-    moments = ["config.yaml", "checkpoints/ckpt-4.index", "checkpoints/ckpt-8.index"]
-    moment = generator.choice(moments)
+    moment = generator.choice(MOMENTS)
     while process.poll() is None and not (workdir / moment).exists():
         time.sleep(0.002)
     with contextlib.suppress(OSError), (small_disk / "other").open("wb", 0) as file:
@@ -29,3 +31,4 @@ def test_a_disk_that_fills_up(options, small_disk, tmp_path, seed):
     (small_disk / "other").unlink()
     subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
     assert finish(start(given, output)) == 0, output.read_text()
+    assert (workdir / "transfer/result.json").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def _compute(extractor: Extractor, split: Split, folder: Path, batch_size: int, 
             features = np.lib.format.open_memmap(
                 folder / "features.npy", "w+", np.float32, (total, batch.shape[1])
             )
+            _reserve(folder / "features.npy")
         features[done : done + size] = batch
         labels[done : done + size] = known
         done += size
@@ -81,3 +83,14 @@ def _compute(extractor: Extractor, split: Split, folder: Path, batch_size: int, 
         raise RuntimeError(f"{split.name}: {done} of {total} examples were read")
     features.flush()
     np.save(folder / "labels.npy", labels)
+
+
+def _reserve(path: Path) -> None:
+    """Have the space of a mapped file set aside: a disk that is full would be a SIGBUS later.
+
+    Raises:
+        OSError: there is no space.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

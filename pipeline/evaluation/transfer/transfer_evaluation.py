@@ -38,6 +38,7 @@ from pipeline.evaluation.transfer.remote_output import local_output
 from pipeline.evaluation.transfer.transfer_config import TransferConfig
 from pipeline.evaluation.transfer.vtab_suite import SuiteResult, run_suite
 from pipeline.named_models.evaluated_model import EvaluatedModel, open_evaluated_model
+from pipeline.process.disk_full import explain_full_disk
 from pipeline.process.failed_input import explain_failed_input
 from pipeline.serving.loading import Export, open_export
 
@@ -56,6 +57,7 @@ def run_transfer(config: TransferConfig) -> TransferResult | SuiteResult:
 
     Raises:
         UserError: a model, dataset, split or setting that cannot be.
+        DiskFull: there is no space for the output.
     """
     check_transfer_config(config)
     evaluated = open_evaluated_model(config.model)
@@ -64,7 +66,11 @@ def run_transfer(config: TransferConfig) -> TransferResult | SuiteResult:
     strategy = None
     if "fine_tune" in config.protocols:
         strategy = one_process_strategy(config.fine_tune.strategy)
-    with explain_failed_input(), local_output(config.output) as output:
+    with (
+        explain_full_disk("the transfer evaluation", config.output),
+        explain_failed_input(),
+        local_output(config.output) as output,
+    ):
         storage.make_local_folder(str(output), "--output")
         if evaluated.export is None and set(config.protocols) != {"fine_tune"}:
             # The frozen protocols read features from a SavedModel; what it was made of stays.
