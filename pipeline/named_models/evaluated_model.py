@@ -64,6 +64,8 @@ class EvaluatedModel:
     """Of an evaluation as the model was trained for it; see `EvalPreprocess`. Without an export."""
     activation: Activation = "softmax"
     """What makes probabilities of its logits."""
+    thresholds: tuple[float, ...] = ()
+    """Where an image has any number of labels, see `Description`. Without an export."""
 
     @property
     def fingerprint(self) -> str:
@@ -88,6 +90,7 @@ class EvaluatedModel:
             folder,
             variant=str(self.identity["variant"]),
             activation=self.activation,
+            thresholds=self.thresholds,
             origin={"model": self.name, "sha256": self.fingerprint, **self.identity["origin"]},
         )
         return open_export(folder)
@@ -195,7 +198,8 @@ def _from_workdir(path: str) -> EvaluatedModel:
         None,
         lambda *changes: _adapt(model, *changes),
         trained.config.data.eval_resize,
-        trained.config.loss,
+        trained.config.activation,
+        trained.thresholds,
     )
 
 

@@ -32,6 +32,7 @@ def dataset_size(config: PreflightConfig) -> tuple[int, int | None, str]:
             data.data_dir,
             image_key=data.image_key,
             label_key=data.label_key,
+            multi_label=config.multi_label,
             download=False,
         )
         return source.num_classes, source.split(data.train_split).num_examples, ""

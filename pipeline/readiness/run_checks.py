@@ -135,6 +135,7 @@ def _look_at_dataset(config: PretrainConfig, machine: Machine) -> tuple[Source |
             data.data_dir,
             image_key=data.image_key,
             label_key=data.label_key,
+            multi_label=config.multi_label,
             download=False,
         )
     except UserError as error:

@@ -83,6 +83,7 @@ def check_run_config(config: PretrainConfig) -> None:
         _check_without_labels(config)
     if config.mixed_labels == "whole":
         _check_whole_labels(config)
+    _check_keep_best(config)
     smallest = BLUR_PIXELS if config.data.three_augment else 1
     if min(config.data.height_width) < smallest:
         raise UserError(
@@ -153,10 +154,22 @@ def _check_without_labels(config: PretrainConfig) -> None:
     }.items():
         if is_set:
             raise UserError(f"objective={objective} does not go with {name}: leave it out")
-    of_pixels = "masked_patches.target=pixels" if objective == "masked_patches" else objective
-    has_accuracy = objective == "masked_patches" and config.masked_patches.target != "pixels"
-    if config.checkpoint.keep_best == "eval/accuracy" and not has_accuracy:
-        raise UserError(f"{of_pixels} has no accuracy: keep_best=eval/loss")
+
+
+def _check_keep_best(config: PretrainConfig) -> None:
+    score = "accuracy"
+    if config.objective == "multi_label":
+        score = "mean_average_precision"
+    elif not config.reads_labels and not (
+        config.objective == "masked_patches" and config.masked_patches.target != "pixels"
+    ):
+        score = "loss"  # of pixels
+    metric = config.checkpoint.keep_best
+    if metric not in (None, "eval/loss", f"eval/{score}"):
+        raise UserError(
+            f"checkpoint.keep_best is {metric}, which an evaluation of this objective has not: "
+            f"keep_best=eval/{score}"
+        )
 
 
 def _check_whole_labels(config: PretrainConfig) -> None:

@@ -29,15 +29,17 @@ def export_run(config: ExportConfig) -> Description:
     data = trained.config.data
     workdir = Workdir(config.workdir)
     facts = RunFacts(trained.config, trained.step, workdir.load_starts(), workdir.load_metrics())
-    accuracy = facts.latest("eval/accuracy")
-    measured = {} if accuracy is None else {"metrics": {"accuracy": accuracy}}
+    scores = {name: facts.latest(f"eval/{name}") for name in ("accuracy", "mean_average_precision")}
+    metrics = {name: value for name, value in scores.items() if value is not None}
+    measured = {"metrics": metrics} if metrics else {}
     return export_model(
         trained.model,
         EvalPreprocess(data.height_width, data.eval_resize, data.interpolation),
         trained.class_names,
         config.output,
         variant=trained.config.model.variant,
-        activation=trained.config.loss,
+        activation=trained.config.activation,
+        thresholds=trained.thresholds,
         origin={"workdir": config.workdir, "step": trained.step, "data": data.source, **measured},
         card=lambda description: model_card(facts, description),
     )

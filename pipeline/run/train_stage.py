@@ -195,7 +195,11 @@ def _open_data(config: PretrainConfig, workdir: Workdir) -> tuple[Source, Split,
     """The dataset, if it is the one that the run was begun with, and its two splits."""
     data = config.data
     source = open_source(
-        data.source, data.data_dir, image_key=data.image_key, label_key=data.label_key
+        data.source,
+        data.data_dir,
+        image_key=data.image_key,
+        label_key=data.label_key,
+        multi_label=config.multi_label,
     )
     check_same_dataset(workdir, source)
     if config.resume:

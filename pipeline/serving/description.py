@@ -53,6 +53,9 @@ class Description:
     """SHA-256 of what the model computes: see `model_fingerprint`."""
     origin: dict[str, Any] = field(default_factory=dict)
     """Where the weights come from: run, step, versions."""
+    thresholds: tuple[float, ...] = ()
+    """Where an image has any number of labels: for each class the probability from which on an
+    image is taken to be of it; empty: an image is of one class."""
     format: int = FORMAT
 
     def write(self, folder: epath.Path) -> None:
@@ -102,6 +105,7 @@ def parse_description(text: str) -> Description:
     found = stored.get("format")
     _check(found == FORMAT and type(found) is int, f"format {found!r}, this version reads {FORMAT}")
     names = {each.name for each in fields(Description)}
+    stored.setdefault("thresholds", [])  # exports had none before
     missing, unknown = sorted(names - stored.keys()), sorted(stored.keys() - names)
     _check(not missing, f"{', '.join(missing)} missing")
     _check(not unknown, f"unknown: {', '.join(unknown)}")
@@ -114,6 +118,13 @@ def parse_description(text: str) -> Description:
         and all(isinstance(name, str) for name in stored["class_names"]),
         "class_names is no list of texts",
     )
+    thresholds, classes = stored["thresholds"], len(stored["class_names"])
+    _check(
+        isinstance(thresholds, list)
+        and all(_is_number(one) and 0 <= one <= 1 for one in thresholds)
+        and len(thresholds) in (0, classes),
+        "thresholds is no list of a probability for each class",
+    )
     for name in ("preprocess", "parity", "files", "origin"):
         _check(isinstance(stored[name], dict), f"{name} is no object")
     _check_preprocess(stored["preprocess"])
@@ -124,6 +135,7 @@ def parse_description(text: str) -> Description:
         | {
             "image_size": tuple(stored["image_size"]),
             "class_names": tuple(stored["class_names"]),
+            "thresholds": tuple(thresholds),
         }
     )
 

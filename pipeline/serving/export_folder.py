@@ -53,6 +53,7 @@ def export_model(
     *,
     variant: str,
     activation: Activation = "softmax",
+    thresholds: Sequence[float] = (),
     origin: dict[str, Any] | None = None,
     card: Callable[[Description], str] | None = None,
 ) -> Description:
@@ -68,6 +69,7 @@ def export_model(
         output: folder; local, or remote such as gs://bucket/model.
         variant: architecture, such as B/16, for `export.json`.
         activation: what makes probabilities of the logits; sigmoid after the sigmoid loss.
+        thresholds: of a model for any number of labels to an image, see `Description`.
         origin: where the weights come from, for `export.json`: JSON values.
         card: makes the text of `README.md`; None: there is none.
 
@@ -101,6 +103,7 @@ def export_model(
             parity=parity,
             files=file_digests(described, [*saved_model_files(described), KERAS_FILE]),
             fingerprint=_fingerprint(model, preprocess, activation),
+            thresholds=tuple(thresholds),
             origin=(origin or {}) | {"tensorflow": tf.__version__, "keras": keras.__version__},
         )
         if card:

@@ -119,6 +119,9 @@ def _results(facts: RunFacts) -> str:
     names = {
         "eval/accuracy": "accuracy",
         "eval/accuracy_top5": "top-5 accuracy",
+        "eval/mean_average_precision": "mean average precision",
+        "eval/f1": "F1 of all labels, from a probability of 0.5 on",
+        "eval/best_f1": "mean F1 of the classes, each at its best threshold on these images",
         "eval/loss": "loss",
         "eval/examples": "images",
     }
@@ -132,7 +135,7 @@ def _results(facts: RunFacts) -> str:
 
 
 def _number(label: str, value: float) -> str:
-    if "accuracy" in label:
+    if "accuracy" in label or "precision" in label or "F1" in label:
         return f"{value:.2%}"
     return f"{value:,.0f}" if label == "images" else f"{value:.4f}"
 
@@ -177,9 +180,13 @@ def _compute(facts: RunFacts) -> str:
 
 def _limits(facts: RunFacts) -> str:
     lines = [
-        "- It knows the classes above and no others: an image of none of them gets one of them all "
-        "the same.",
-        "- The accuracy above is of images like those it was trained on. On others (other cameras, "
+        "- It knows the classes above and no others"
+        + (
+            "."
+            if facts.config.multi_label
+            else ": an image of none of them gets one of them all the same."
+        ),
+        "- The scores above are of images like those it was trained on. On others (other cameras, "
         "places, drawings) it is not known: evaluate it on yours before relying on it.",
         "- What is over- or under-represented in the training images is so in its answers. Its "
         "probabilities were not calibrated.",

@@ -12,7 +12,7 @@ from pipeline.data.batches.distributed_batches import check_divisible
 from pipeline.devices.strategy import policy_on
 from pipeline.speed.benchmark_config import TrainingBenchmarkConfig
 from pipeline.speed.training_speed import open_train_split
-from pipeline.training.objectives.objective import build_objective_model
+from pipeline.training.objectives.objective import build_objective_model, label_spec
 from pipeline.training.state.train_state import TrainState
 from pipeline.training.step.train_step import make_train_step
 
@@ -87,7 +87,7 @@ def read_step_graph(config: TrainingBenchmarkConfig) -> StepGraph:
     share = config.batch_size // REPLICAS
     batch = (
         tf.TensorSpec([share, *size, 3], tf.float32),
-        tf.TensorSpec([share], tf.int64),
+        label_spec(config, share, num_classes),
         tf.TensorSpec([share], tf.int32),
     )
     empty = tf.data.Dataset.from_generator(lambda: iter(()), output_signature=batch)

@@ -23,6 +23,7 @@ from pipeline.devices import strategy as strategies
 from pipeline.speed.benchmark_config import TrainingBenchmarkConfig
 from pipeline.speed.bottleneck import Bottleneck, Machine, find_bottleneck
 from pipeline.training.model.build_model import build_model
+from pipeline.training.objectives.objective import label_spec
 from pipeline.training.state.train_state import TrainState
 from pipeline.training.step.train_step import TrainStep, make_train_step
 from vit_keras.flops import model_cost
@@ -111,7 +112,11 @@ def open_train_split(config: TrainingBenchmarkConfig) -> tuple[Split | None, int
     data = config.data
     prepare_source(data.source, data.prepare)
     source = open_source(
-        data.source, data.data_dir, image_key=data.image_key, label_key=data.label_key
+        data.source,
+        data.data_dir,
+        image_key=data.image_key,
+        label_key=data.label_key,
+        multi_label=config.multi_label,
     )
     return source.split(data.train_split), source.num_classes
 
@@ -162,7 +167,10 @@ def _synthetic(
         size = context.get_per_replica_batch_size(config.batch_size)
         shape = (size, *config.data.height_width, 3)
         images = tf.random.stateless_uniform(shape, [0, 1], -1, 1)
-        labels = tf.random.stateless_uniform([size], [0, 2], 0, num_classes, tf.int64)
+        spec = label_spec(config, size, num_classes)
+        below = 2 if spec.dtype == tf.bool else num_classes
+        labels = tf.random.stateless_uniform(spec.shape, [0, 2], 0, below, tf.int64)
+        labels = tf.cast(labels, spec.dtype)
         return tf.data.Dataset.from_tensors((images, labels, tf.range(size))).repeat()
 
     batch = next(iter(strategy.distribute_datasets_from_function(of_host)))

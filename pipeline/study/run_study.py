@@ -81,6 +81,7 @@ def _absent_downstream(config: StudyConfig) -> dict[str, str]:
                 data.data_dir,
                 image_key=data.image_key,
                 label_key=data.label_key,
+                multi_label=None,
                 download=False,
             )
         except UserError as error:
@@ -116,7 +117,11 @@ def _train(folder: MemberFolder, recipe: PretrainConfig) -> bool:
         return False
     data = recipe.data
     source = open_source(
-        data.source, data.data_dir, image_key=data.image_key, label_key=data.label_key
+        data.source,
+        data.data_dir,
+        image_key=data.image_key,
+        label_key=data.label_key,
+        multi_label=recipe.multi_label,
     )
     fingerprint = source.split(data.train_split).fingerprint
     folder.mark_trained({"fingerprint": fingerprint, "num_classes": source.num_classes})

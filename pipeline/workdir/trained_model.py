@@ -30,6 +30,7 @@ class TrainedModel:
         step: of the checkpoint.
         newest_step: of the run's newest checkpoint.
         best_score: metric and value that made it the best; None: it was not asked for as such.
+        thresholds: where an image has any number of labels, see `Workdir.load_thresholds`.
     """
 
     model: keras.Model
@@ -38,6 +39,7 @@ class TrainedModel:
     step: int
     newest_step: int
     best_score: tuple[str, float] | None = None
+    thresholds: tuple[float, ...] = ()
 
 
 def load_trained_model(path: str, step: int | Literal["best"] | None = None) -> TrainedModel:
@@ -65,4 +67,5 @@ def load_trained_model(path: str, step: int | Literal["best"] | None = None) -> 
         model = as_classifier(model, len(class_names))
     newest = max(map(step_of, checkpoints_in(workdir.checkpoints)), default=found)
     score = stored_score(folder) if step == "best" else None
-    return TrainedModel(model, class_names, config, found, newest, score)
+    thresholds = workdir.load_thresholds(found, len(class_names)) if config.multi_label else ()
+    return TrainedModel(model, class_names, config, found, newest, score, thresholds)

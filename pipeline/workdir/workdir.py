@@ -14,7 +14,7 @@ from groundwork import command_line, locks, storage
 from groundwork.errors import UserError
 from pipeline.process.wildcards import refuse_wildcards
 from pipeline.recipe.run_config import PretrainConfig
-from pipeline.training.loop.metrics_log import read_rows
+from pipeline.training.loop.metrics_log import class_scores_path, read_rows
 from pipeline.training.state.checkpoint_files import remove_leftovers
 
 WRITTEN = ("gs://", "s3://")
@@ -79,6 +79,13 @@ class Workdir:
     def load_metrics(self) -> list[dict[str, float]]:
         """Rows of the log, in order; a line that a kill cut short is left out."""
         return read_rows(self.metrics)
+
+    def load_thresholds(self, step: int, num_classes: int) -> tuple[float, ...]:
+        """For each class the probability of the best F1 in the evaluation at a step; 0.5 for a
+        class that had no image there, and for all where there was none."""
+        path = class_scores_path(self.metrics, step)
+        rows = _parsed(path, _read(path) or "[]", list) or [{"threshold": None}] * num_classes
+        return tuple(0.5 if row["threshold"] is None else row["threshold"] for row in rows)
 
     def load_config(self) -> PretrainConfig:
         """The configuration the run was made with.

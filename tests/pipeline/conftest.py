@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import tensorflow as tf
 from dataset_folders import encode, write_dataset_folder
 
+from beam_jobs import build_dataset
 from pipeline.data.data_config import DataConfig
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.training.loop.loop_options import LogConfig
@@ -56,6 +58,27 @@ def shapes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("disc", "square", "stripes"),
         num_shards=4,
     )
+
+
+@pytest.fixture(scope="session")
+def tags_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Dataset folder of `build_dataset --multi_label`: 96 training and 32 validation images, each
+    of any number of the classes red, green and blue, whose light it has."""
+    folder = tmp_path_factory.mktemp("tags")
+    generator = np.random.default_rng(0)
+    rows = []
+    for index in range(128):
+        lit = generator.integers(0, 2, 3)
+        pixels = generator.integers(0, 120, (18, 20, 3)) + 130 * lit
+        (folder / f"{index}.png").write_bytes(encode(pixels.astype(np.uint8)))
+        names = [name for name, on in zip(("red", "green", "blue"), lit, strict=True) if on]
+        split = "validation" if index % 4 == 0 else "train"
+        rows.append(json.dumps({"path": f"{index}.png", "label": names, "split": split}))
+    (folder / "tags.jsonl").write_text("\n".join(rows))
+    output = str(folder / "dataset")
+    arguments = ["--input", str(folder / "tags.jsonl"), "--output", output, "--multi_label", "true"]
+    build_dataset.main([*arguments, "--shards", "2", "--runner", "in_process"])
+    return Path(output)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def train(config, strategy, jit_compile=False, policy="float32"):
     # The gradient of the keys' bias is zero but for rounding (softmax ignores a shift), and Adam
     # divides by its size: a larger epsilon keeps that rounding from becoming a step.
     config = replace(config, optim=replace(config.optim, epsilon=1e-4))
-    split = open_source(config.data.source).split("train")
+    split = open_source(config.data.source, multi_label=config.multi_label).split("train")
     with strategy.scope():
         model = build_model(
             config.model, config.data.height_width, 3, seed=config.seed, policy=policy

@@ -20,7 +20,7 @@ def count_classes(split: Split, num_classes: int) -> list[int]:
     """Read every label of `split`, without decoding an image.
 
     Returns:
-        Examples of each class, in the order of the labels.
+        Examples of each class, in the order of the labels; one with several labels is of each.
 
     Raises:
         UserError: an example without a label of the `num_classes`.
@@ -28,7 +28,7 @@ def count_classes(split: Split, num_classes: int) -> list[int]:
     labels = read_records(split.files).batch(LABELS_AT_ONCE).map(split.parse_labels)
     counts = np.zeros(num_classes, np.int64)
     for batch in labels.prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
-        if batch.min() < 0 or batch.max() >= num_classes:
+        if ((batch < 0) | (batch >= num_classes)).any():
             raise UserError(
                 f"split {split.name} has examples without a label below {num_classes}: "
                 "choose a labeled split, or class_weights=none"

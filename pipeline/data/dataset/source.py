@@ -1,7 +1,7 @@
 """Open a labeled image dataset: a dataset folder in TFDS format, or a TFDS name.
 
 The two look the same to the rest of `pipeline`: named splits of TFRecord files, each record a
-tf.Example with one encoded image and one class label.
+tf.Example with one encoded image and one class label, or any number of them.
 """
 
 from __future__ import annotations
@@ -60,12 +60,17 @@ class Source:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order of their labels."""
-        return tuple(feature(self.builder, self.label_key).names)
+        return tuple(label_feature(self.builder, self.label_key).names)
 
     @property
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image has any number of labels."""
+        return isinstance(feature(self.builder, self.label_key), tfds.features.Sequence)
 
     @property
     def split_names(self) -> tuple[str, ...]:
@@ -102,11 +107,12 @@ class Source:
             label_key=self.label_key,
             key_feature=key_feature(self.builder),
             labels_below=self._labels_below,
+            multi_label_classes=self._labels_below if self.multi_label else None,
         )
 
     @property
     def _labels_below(self) -> int | None:
-        label = feature(self.builder, self.label_key)
+        label = label_feature(self.builder, self.label_key)
         return label.num_classes if isinstance(label, tfds.features.ClassLabel) else None
 
 
@@ -116,6 +122,7 @@ def open_source(
     *,
     image_key: str = "image",
     label_key: str = "label",
+    multi_label: bool | None = False,
     download: bool = True,
 ) -> Source:
     """Open a dataset for image classification.
@@ -125,7 +132,8 @@ def open_source(
             as "cifar100" or "eurosat/rgb:2.*.*". A folder of that name wins over TFDS.
         data_dir: where TFDS keeps its datasets, for a TFDS name; None: TFDS's default.
         image_key: name of the image feature.
-        label_key: name of the class label feature.
+        label_key: name of the feature that is a class label, or a sequence of them.
+        multi_label: whether an image has any number of labels, or one; None: either.
         download: whether TFDS may download and prepare a dataset that is not there yet, and shards
             at a URL may be copied to this host.
 
@@ -135,10 +143,19 @@ def open_source(
     """
     builder = open_builder(source, data_dir, download=download)
     check_image_feature(builder, source, image_key)
-    label = feature(builder, label_key)
+    label = label_feature(builder, label_key)
     if not isinstance(label, tfds.features.ClassLabel):
         raise _feature_error(builder, source, "label", label_key, "ClassLabel")
-    return Source(builder, source, image_key, label_key, fetch=download)
+    opened = Source(builder, source, image_key, label_key, fetch=download)
+    if multi_label is not None and opened.multi_label != multi_label:
+        raise UserError(
+            f"an image of {source} has one label: leave out --objective multi_label; --loss "
+            "sigmoid has a sigmoid for each class, too"
+            if multi_label
+            else f"an image of {source} has any number of labels, and here needs one: train on it "
+            "with --objective multi_label, or name another feature with label_key"
+        )
+    return opened
 
 
 def open_builder(source: str, data_dir: str | None = None, *, download: bool = True) -> Any:
@@ -169,6 +186,12 @@ def feature(builder: Any, key: str) -> Any:
             return None
         node = node[part]
     return node
+
+
+def label_feature(builder: Any, key: str) -> Any:
+    """The feature at `key`; of a sequence of labels, that of one."""
+    found = feature(builder, key)
+    return found.feature if isinstance(found, tfds.features.Sequence) else found
 
 
 def key_feature(builder: Any) -> str | None:

@@ -35,6 +35,8 @@ class Split:
     """Text feature that identifies an example; None: the dataset has none."""
     labels_below: int | None = field(default=None, kw_only=True)
     """What the labels that `parse` gives have to be below; None: `check_label` lets all pass."""
+    multi_label_classes: int | None = field(default=None, kw_only=True)
+    """Classes where an image has any number of labels; None: it has one."""
 
     @property
     def num_examples(self) -> int:
@@ -73,20 +75,32 @@ class Split:
         return replace(self, files=files, fingerprint=digest.hexdigest())
 
     def parse(self, serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Parse one serialized tf.Example into (encoded image, string []; label, int64 [])."""
-        parsed = tf.io.parse_single_example(
-            serialized,
-            {
-                self.image_key: tf.io.FixedLenFeature([], tf.string),
-                self.label_key: tf.io.FixedLenFeature([], tf.int64),
-            },
-        )
-        return parsed[self.image_key], parsed[self.label_key]
+        """Parse one serialized tf.Example into (encoded image, string []; label).
+
+        The label is an int64 scalar; of a dataset with several labels to an image bool `[classes]`,
+        true for each class that the image is of.
+        """
+        features = {
+            self.image_key: tf.io.FixedLenFeature([], tf.string),
+            self.label_key: self._label_feature,
+        }
+        parsed = tf.io.parse_single_example(serialized, features)
+        label = parsed[self.label_key]
+        if self.multi_label_classes is not None:
+            label = multi_hot(label, self.multi_label_classes)
+        return parsed[self.image_key], label
 
     def parse_labels(self, serialized: tf.Tensor) -> tf.Tensor:
-        """Parse the labels, int64 `[batch]`, of serialized tf.Examples, string `[batch]`."""
-        feature = {self.label_key: tf.io.FixedLenFeature([], tf.int64)}
-        return tf.io.parse_example(serialized, feature)[self.label_key]
+        """Parse all labels, int64 `[labels]`, of serialized tf.Examples, string `[batch]`."""
+        found = tf.io.parse_example(serialized, {self.label_key: self._label_feature})
+        labels = found[self.label_key]
+        return labels if self.multi_label_classes is None else labels.flat_values
+
+    @property
+    def _label_feature(self) -> tf.io.FixedLenFeature | tf.io.RaggedFeature:
+        if self.multi_label_classes is None:
+            return tf.io.FixedLenFeature([], tf.int64)
+        return tf.io.RaggedFeature(tf.int64)
 
     def parse_key(self, serialized: tf.Tensor) -> tf.Tensor:
         """Parse the key (string []) of one serialized tf.Example; empty where there is none."""
@@ -101,13 +115,17 @@ class Split:
         On the host, where the input is made: what XLA compiles would take any label.
 
         Args:
-            label: int64 scalar, of `parse`.
+            label: of `parse`.
             serialized: the example, string scalar.
             index: its place in this split, int64 scalar.
         """
         if self.labels_below is None:
             return label
         classes = self.labels_below
+        several = self.multi_label_classes is not None
+        # What is no class is not in the bools any more.
+        labels = self.parse_labels(serialized[None]) if several else label[None]
+        wrong = labels[(labels < 0) | (labels >= classes)]
         ends = tf.cumsum(tf.constant([file.take for file in self.files], tf.int64))
         names = tf.constant([file.path for file in self.files])
 
@@ -116,7 +134,7 @@ class Split:
             told = tf.strings.join(
                 [
                     "label ",
-                    tf.strings.as_string(label),
+                    tf.strings.as_string(wrong[0]),
                     f" is none of the {classes} classes, from 0 on: example ",
                     self.parse_key(serialized),
                     " of ",
@@ -126,7 +144,13 @@ class Split:
             with tf.control_dependencies([tf.debugging.Assert(False, [told])]):
                 return tf.identity(label)
 
-        return tf.cond((label >= 0) & (label < classes), lambda: label, refused)
+        return tf.cond(tf.size(wrong) == 0, lambda: label, refused)
+
+
+def multi_hot(labels: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """Labels, int64 `[labels]`, as bool `[num_classes]`; what is no class is left out."""
+    hot = tf.one_hot(labels, num_classes, on_value=True, off_value=False)
+    return tf.reduce_any(hot, axis=0)
 
 
 def read_records(files: tuple[FileRange, ...]) -> tf.data.Dataset:

@@ -24,10 +24,11 @@ from pipeline.data.dataset.source import (
     Source,
     check_image_feature,
     feature,
+    label_feature,
     open_builder,
     test_split_name,
 )
-from pipeline.data.dataset.split import Split, read_records
+from pipeline.data.dataset.split import Split, multi_hot, read_records
 from pipeline.evaluation.tasks.task_config import ExtraTest, TransferData
 
 REAL_LABEL = "real_label"
@@ -59,8 +60,7 @@ class AnswerSplit(Split):
             number = tf.strings.to_number(image_number(self.parse_key(serialized)), tf.int32)
             labels = tf.ragged.constant(self.real_labels, tf.int64)[number - 1]
         classes = tf.gather(tf.constant(self.class_map, tf.int64), labels[labels >= 0])
-        hot = tf.one_hot(classes, self.num_classes, on_value=True, off_value=False)
-        return parsed[self.image_key], tf.reduce_any(hot, axis=0)
+        return parsed[self.image_key], multi_hot(classes, self.num_classes)
 
 
 def image_number(key: tf.Tensor) -> tf.Tensor:
@@ -129,8 +129,7 @@ def _open(test: ExtraTest, data: TransferData, class_names: Sequence[str]) -> An
 
 def _label_names(builder: Any, source: str, key: str) -> list[str]:
     """Class names of a feature that is a class label or a sequence of them."""
-    found = feature(builder, key)
-    label = found.feature if isinstance(found, tfds.features.Sequence) else found
+    label = label_feature(builder, key)
     if not isinstance(label, tfds.features.ClassLabel):
         names = ", ".join(sorted(builder.info.features))
         raise UserError(

@@ -18,7 +18,7 @@ from pipeline.readiness.compilers.program import PARTS, Program
 from pipeline.readiness.compilers.replicas import CompiledReplicas
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.training.loop.compute_meter import training_flops
-from pipeline.training.objectives.objective import build_objective_model
+from pipeline.training.objectives.objective import build_objective_model, label_spec
 from pipeline.training.state.train_state import TrainState
 from pipeline.training.step.train_step import Metrics, make_replica_step
 
@@ -67,7 +67,7 @@ def lower_step(
             scale_loss=policy == "mixed_float16",
         )
     step = _make_step(strategy, state, config)
-    specs = _batch_specs(config, replicas)
+    specs = _batch_specs(config, replicas, num_classes)
     steps = config.steps_per_loop
     if steps > 1:
         step = _loop(step, specs, steps)
@@ -132,13 +132,13 @@ def _loop(
     return loop
 
 
-def _batch_specs(config: PretrainConfig, replicas: int) -> list[tf.TensorSpec]:
+def _batch_specs(config: PretrainConfig, replicas: int, num_classes: int) -> list[tf.TensorSpec]:
     """Images, labels and seeds of a replica, and what mixes the images."""
     share = config.batch_size // replicas
     size = config.data.height_width
     specs = [
         tf.TensorSpec([share, *size, 3], tf.float32),
-        tf.TensorSpec([share], tf.int64),
+        label_spec(config, share, num_classes),
         tf.TensorSpec([share], tf.int32),
     ]
     if config.data.mixes_images:

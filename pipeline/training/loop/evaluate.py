@@ -1,4 +1,4 @@
-"""Accuracy and loss over a split, every image counted once on any number of replicas."""
+"""Loss and scores over a split, every image counted once on any number of replicas."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.training.loop.confusion import Confusions, count_confusions
+from pipeline.training.objectives.class_scores import ClassScores, class_scores
 from pipeline.training.objectives.objective import make_objective
 from pipeline.training.objectives.objective_options import ObjectiveOptions
 from pipeline.training.state.train_state import TrainState
@@ -20,7 +21,9 @@ class Evaluation(NamedTuple):
     metrics: dict[str, float]
     """`loss`, the objective's accuracies and `examples`."""
     confusions: Confusions | None
-    """What was taken for what; None where it was not asked for, or there are no classes."""
+    """What was taken for what; None where it was not asked for, or an image has not one class."""
+    classes: ClassScores | None = None
+    """How well each class is found; None where an image has one class, or none."""
 
 
 Evaluate = Callable[[Iterable[tuple[tf.Tensor, ...]]], Evaluation]
@@ -54,40 +57,48 @@ def make_evaluate(
     """
     objective = make_objective(options, state.model)
     num_classes = getattr(state.model, "num_classes", None) or 0
+    multi_label = options.objective == "multi_label"
 
     def scores(images: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> list[tf.Tensor]:
-        """Sums over a replica's images, and its pairs `label * num_classes + answer`."""
+        """Sums over a replica's images; and what is kept of each, -1 of padding: the pair `label *
+        num_classes + answer`, or with several labels `[2, classes]`, labels and logits."""
         losses, hits, answers = objective.evaluation_scores(state.model, images, labels)
         mask = tf.cast(mask, tf.float32)[:, None]
         sums = [tf.reduce_sum(value * mask, axis=0) for value in (losses[:, None], hits, mask)]
-        if not confusions or answers is None:
+        if answers is None or not (confusions or multi_label):
             return [*sums, tf.zeros(0, tf.int64)]
+        if multi_label:
+            there = tf.where(mask > 0, tf.cast(labels, tf.float32), -1.0)
+            return [*sums, tf.stack([there, answers], axis=1)]
         pairs = tf.cast(labels, tf.int64) * num_classes + answers
         return [*sums, tf.where(mask[:, 0] > 0, pairs, -1)]
 
     compiled_scores = tf.function(scores, jit_compile=jit_compile)
 
     def replica_sums(*batch: tf.Tensor) -> list[tf.Tensor]:
-        *sums, pairs = compiled_scores(*batch)
+        *sums, kept = compiled_scores(*batch)
         replica = tf.distribute.get_replica_context()
         sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
-        return [*sums, replica.all_gather(pairs, axis=0) if pairs.shape[0] != 0 else pairs]
+        return [*sums, replica.all_gather(kept, axis=0) if kept.shape[0] != 0 else kept]
 
     def add(totals: list[tf.Tensor], *batch: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
         per_replica = strategy.run(replica_sums, args=batch)
-        *sums, pairs = [strategy.experimental_local_results(value)[0] for value in per_replica]
-        return [total + term for total, term in zip(totals, sums, strict=True)], pairs
+        *sums, kept = [strategy.experimental_local_results(value)[0] for value in per_replica]
+        return [total + term for total, term in zip(totals, sums, strict=True)], kept
 
     compiled_add = tf.function(add)
 
     def evaluate(batches: Iterable[tuple[tf.Tensor, ...]]) -> Evaluation:
-        # Sums and pairs stay on the device: one fetch at the end, and no batch waits for another.
+        # Sums stay on the device. What is kept is fetched while the next batch is computed.
         sums = [tf.zeros(1), tf.zeros(objective.num_hits), tf.zeros(1)]
-        pairs = [tf.zeros(0, tf.int64)]
+        fetched = []
+        latest = tf.zeros(0, tf.int64)
         with state.averaged_weights():
             for batch in batches:
-                sums, answered = compiled_add(sums, *batch)
-                pairs.append(answered)
+                before = latest
+                sums, latest = compiled_add(sums, *batch)
+                fetched.append(before.numpy())
+            fetched.append(latest.numpy())
             totals = [total.numpy() for total in sums]
         loss, hits, examples = totals[0].item(), totals[1], totals[2].item()
         if examples != num_examples:
@@ -98,9 +109,11 @@ def make_evaluate(
             **{name: float(value) for name, value in accuracies.items()},
             "examples": examples,
         }
-        answered = np.concatenate([part.numpy() for part in pairs])
-        return Evaluation(
-            metrics, count_confusions(answered, num_classes) if answered.size else None
-        )
+        kept = np.concatenate([part for part in fetched if part.size] or [np.zeros(0)])
+        if multi_label:
+            kept = kept[kept[:, 0, 0] >= 0]
+            classes = class_scores(kept[:, 1], kept[:, 0] > 0)
+            return Evaluation(metrics | classes.means(), None, classes)
+        return Evaluation(metrics, count_confusions(kept, num_classes) if kept.size else None)
 
     return evaluate

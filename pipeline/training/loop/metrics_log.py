@@ -1,10 +1,11 @@
-"""Scalars and pictures for TensorBoard, and the same scalars as JSON lines."""
+"""Scalars and pictures for TensorBoard, and the same scalars as JSON."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,24 @@ import tensorflow as tf
 from groundwork import storage
 from pipeline.process.disk_full import explain_full_disk
 from pipeline.process.staging import Sender, forget, staged
+from pipeline.training.objectives.class_scores import ClassScores
 
 DEVICE_HOURS = "speed/device_hours"
 GOODPUT = "speed/goodput"
-COMPARED = ("eval/accuracy", "eval/loss", "train/loss", "speed/images_per_second")
+COMPARED = (
+    "eval/accuracy",
+    "eval/mean_average_precision",
+    "eval/loss",
+    "train/loss",
+    "speed/images_per_second",
+)
 """Results beside the settings in TensorBoard's HParams tab."""
+SHOWN_CLASSES = 20
 
 
 class MetricsLog:
-    """Writes `WORKDIR/tensorboard` and `WORKDIR/metrics.jsonl`; on other than the chief, nothing.
+    """Writes `WORKDIR/tensorboard`, `WORKDIR/metrics.jsonl` and, where an image has any number of
+    labels, `WORKDIR/class_scores`; on other than the chief, nothing.
 
     A run that resumes at a step drops the rows after it: it makes them again. What belongs into a
     bucket is sent when it is flushed: at each checkpoint, and at the end.
@@ -74,6 +84,23 @@ class MetricsLog:
         with self._writing(step):
             tf.summary.image(name, pixels[None])
 
+    def class_scores(self, step: int, scores: ClassScores, class_names: Sequence[str]) -> None:
+        """How well each class is found, in a file of its own; for TensorBoard the worst ones."""
+        if not self.writes:
+            return
+        rows = scores.rows(class_names)
+        with explain_full_disk("the scores of the classes", self._jsonl):
+            storage.write_text(class_scores_path(self._jsonl, step), json.dumps(rows, indent=0))
+        found = [row for row in rows if row["images"]]
+        worst = sorted(found, key=lambda row: row["average_precision"])[:SHOWN_CLASSES]
+        lines = ["| class | images | average precision | best F1 |", "|---|---:|---:|---:|"]
+        lines += [
+            f"| {row['name']} | {row['images']} | {row['average_precision']:.1%} "
+            f"| {row['f1']:.1%} |"
+            for row in worst
+        ]
+        self.text(step, "eval/classes", "\n".join(lines))
+
     def hyperparameters(self, values: Mapping[str, bool | float | str], trial: str) -> None:
         """The settings of the run that is called `trial`, for TensorBoard's HParams tab."""
         if not self.writes:
@@ -110,6 +137,11 @@ class MetricsLog:
     def _writing(self, step: int) -> Iterator[None]:
         with explain_full_disk("the log", self._jsonl), self._writer.as_default(step=step):
             yield
+
+
+def class_scores_path(jsonl: str, step: int) -> str:
+    """Where the scores of the classes at a step lie, of the run whose metrics are in `jsonl`."""
+    return posixpath.join(posixpath.dirname(jsonl), "class_scores", f"{step}.json")
 
 
 def read_rows(path: str) -> list[dict[str, float]]:

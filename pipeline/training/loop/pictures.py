@@ -13,7 +13,7 @@ SHOWN_NAME = 24  # characters
 
 
 def labeled_images(
-    images: np.ndarray, labels: Sequence[int], class_names: Sequence[str]
+    images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
 ) -> np.ndarray:
     """Tile images nearly square, the name of its class beneath each.
 
@@ -21,7 +21,7 @@ def labeled_images(
 
     Args:
         images: `[count, height, width, 3]` in [-1, 1].
-        labels: `[count]`.
+        labels: int `[count]` or, with several to an image, bool `[count, classes]`.
         class_names: by label; empty: nothing is written beneath.
     """
     count, height, width, _ = images.shape
@@ -37,6 +37,8 @@ def labeled_images(
         enlarged = tile.repeat(factor, axis=0).repeat(factor, axis=1)
         canvas.paste(Image.fromarray(enlarged), (left, top))
         if class_names:
-            name = class_names[labels[index]][:SHOWN_NAME]
+            own = np.atleast_1d(labels[index])
+            shown = np.flatnonzero(own) if own.dtype == bool else own
+            name = ", ".join(class_names[int(label)] for label in shown)[:SHOWN_NAME]
             draw.text((left + 2, top + height * factor + 1), name, fill="black")
     return np.asarray(canvas)

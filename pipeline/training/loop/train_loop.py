@@ -271,13 +271,15 @@ class TrainLoop:
         assert self.evaluate is not None  # _is_evaluation_due
         started = time.monotonic()
         try:
-            metrics, confusions = self.evaluate(self._watched_reader(stop))
+            metrics, confusions, classes = self.evaluate(self._watched_reader(stop))
         except tf.errors.OpError as error:
             if not isinstance(failed_input(error), InputFailed):
                 raise
             raise EvaluationInputFailed(reason(error)) from error
         row = {f"eval/{name}": value for name, value in metrics.items()}
         self.log.scalars(step, row | {"eval/seconds": time.monotonic() - started})
+        if classes is not None:
+            self.log.class_scores(step, classes, self.class_names)
         if self.options.log.pictures and self.log.writes:
             self._show_model(step, confusions)
         better = self.best is not None and self.best.offer(row)
@@ -317,6 +319,9 @@ def _describe(row: dict[str, float]) -> str:
 
 
 def _scores(row: dict[str, float], split: str, between: str) -> str:
+    shares = {"accuracy": "accuracy", "mean_average_precision": "mAP", "f1": "F1"}  # if it has them
     scores = [f"loss {row[f'{split}/loss']:.3f}"]
-    accuracy = row.get(f"{split}/accuracy")  # the objective may have none
-    return between.join(scores if accuracy is None else [*scores, f"accuracy {accuracy:.1%}"])
+    for name, shown in shares.items():
+        if (value := row.get(f"{split}/{name}")) is not None:
+            scores.append(f"{shown} {value:.1%}")
+    return between.join(scores)

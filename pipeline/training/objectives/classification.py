@@ -43,7 +43,7 @@ class Classification:
         """Cross-entropy with the labels, and hits of `hits`."""
         if not mixing:
             logits = model(images, training=True, seeds=seeds)
-            return self._losses(logits, labels), hits(logits, labels)
+            return self._losses(logits, labels), self._hits(logits, labels)
         keep, share = mixing
         logits = model(mix_images(images, keep), training=True, seeds=seeds)
         others = swap_pairs(labels)
@@ -51,7 +51,7 @@ class Classification:
             return self._losses_of_both(logits, labels, others, share), hits(logits, labels)
         # The loss is linear in the target.
         own, others = self._losses(logits, labels), self._losses(logits, others)
-        return share * own + (1.0 - share) * others, hits(logits, labels)
+        return share * own + (1.0 - share) * others, self._hits(logits, labels)
 
     def evaluation_scores(
         self, model: keras.Model, images: tf.Tensor, labels: tf.Tensor
@@ -64,6 +64,9 @@ class Classification:
     def accuracies(self, hits: tf.Tensor, examples: float) -> dict[str, tf.Tensor]:
         """Accuracy, and from 6 classes on top-5 accuracy."""
         return accuracies(hits, examples, self._num_classes)
+
+    def _hits(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        return hits(logits, labels)
 
     def _losses(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         losses = cross_entropy(logits, labels, self._options.loss, self._options.label_smoothing)

@@ -12,6 +12,7 @@ from pipeline.training.model.build_model import build_model
 from pipeline.training.model.model_config import ModelConfig
 from pipeline.training.objectives.classification import Classification
 from pipeline.training.objectives.masked_patches import MaskedPatches, build_patch_predictor
+from pipeline.training.objectives.multi_label import MultiLabel
 from pipeline.training.objectives.objective_options import ObjectiveOptions
 
 Scores = tuple[tf.Tensor, tf.Tensor]
@@ -40,8 +41,9 @@ class Objective(Protocol):
     def evaluation_scores(
         self, model: keras.Model, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
-        """Scores of evaluation images, the same for an image whatever its batch; and the class,
-        int64 `[batch]`, that each is taken for, where the objective has classes."""
+        """Scores of evaluation images, the same for an image whatever its batch; and the answers:
+        the class, int64 `[batch]`, that each is taken for, or with several labels to an image the
+        logits, float32 `[batch, classes]`; None where the objective has no classes."""
 
     def accuracies(self, hits: tf.Tensor, examples: float) -> dict[str, tf.Tensor]:
         """Summed hits `[num_hits]` of so many examples as metrics by name."""
@@ -59,7 +61,15 @@ def make_objective(
     """
     if not options.reads_labels:
         return MaskedPatches(model)
-    return Classification(options, model.num_classes, class_weights)
+    kind = MultiLabel if options.objective == "multi_label" else Classification
+    return kind(options, model.num_classes, class_weights)
+
+
+def label_spec(options: ObjectiveOptions, batch: int, num_classes: int) -> tf.TensorSpec:
+    """What the labels of a batch are."""
+    if options.multi_label:
+        return tf.TensorSpec([batch, num_classes], tf.bool)
+    return tf.TensorSpec([batch], tf.int64)
 
 
 def build_objective_model(

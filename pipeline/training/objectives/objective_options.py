@@ -35,25 +35,38 @@ class MaskedAutoencoderConfig:
 class ObjectiveOptions:
     """What is learned, and its loss."""
 
-    objective: Literal["classify", "masked_patches", "masked_autoencoder"] = "classify"
-    """What is learned: the labels, or, without labels, what is in corrupted patches (paper,
-    appendix B.1.2) or in patches that the encoder does not see (MAE). The export of the latter two
-    is the encoder under a head of zeros, for fine-tuning."""
+    objective: Literal["classify", "multi_label", "masked_patches", "masked_autoencoder"] = (
+        "classify"
+    )
+    """What is learned: the label of an image; any number of labels, by a sigmoid for each class
+    (build_dataset --multi_label); or, without labels, what is in corrupted patches (paper, appendix
+    B.1.2) or in patches that the encoder does not see (MAE). The export of the latter two is the
+    encoder under a head of zeros, for fine-tuning."""
     masked_patches: MaskedPatchesConfig = field(default_factory=MaskedPatchesConfig)
     masked_autoencoder: MaskedAutoencoderConfig = field(default_factory=MaskedAutoencoderConfig)
     loss: Literal["softmax", "sigmoid"] = "softmax"
-    """Softmax, or per-class sigmoid, cross-entropy."""
+    """Softmax, or per-class sigmoid, cross-entropy; of multi_label always the latter."""
     label_smoothing: float = 0.0
     """Share of the target that is spread over all classes, in [0, 1)."""
     mixed_labels: Literal["shares", "whole"] = "shares"
     """MixUp and CutMix: each label of a mixed image counts by its share of the image; or both count
     whole, with loss sigmoid: the binary cross-entropy of DeiT III (arXiv 2204.07118) and timm."""
     class_weights: Literal["none", "auto"] = "none"
-    """Weight of each class in the training loss. auto: an example's training loss counts in inverse
-    proportion to the frequency of its class, 1 on average. The labels of the training split are
-    counted once."""
+    """Weight of each class in the training loss: of its examples; of multi_label, of its sigmoid.
+    auto: in inverse proportion to the frequency of the class, 1 on average over the labels, which
+    are counted once in the training split."""
 
     @property
     def reads_labels(self) -> bool:
         """Whether the objective needs labels."""
-        return self.objective == "classify"
+        return self.objective in ("classify", "multi_label")
+
+    @property
+    def multi_label(self) -> bool | None:
+        """Whether an image has any number of labels; None: none is read."""
+        return self.objective == "multi_label" if self.reads_labels else None
+
+    @property
+    def activation(self) -> Literal["softmax", "sigmoid"]:
+        """What makes probabilities of the logits."""
+        return "sigmoid" if self.objective == "multi_label" else self.loss

@@ -62,7 +62,7 @@ def stored_score(folder: str) -> tuple[str, float] | None:
     for path in checkpoints_in(folder)[-1:]:
         with local_checkpoint(path) as local:
             reader = tf.train.load_checkpoint(local)
-            for metric in ("eval/accuracy", "eval/loss"):
+            for metric in ("eval/accuracy", "eval/mean_average_precision", "eval/loss"):
                 key = _name(metric) + VALUE
                 if reader.has_tensor(key):
                     return metric, float(reader.get_tensor(key))

@@ -65,7 +65,7 @@ def _accumulate(
         return _microbatch(state, options, objective, images, labels, seeds, *mixing)
     count = options.accumulate
     images = tf.reshape(images, [count, -1, *images.shape[1:]])
-    labels, seeds = (tf.reshape(value, [count, -1]) for value in (labels, seeds))
+    labels, seeds = (tf.reshape(v, [count, -1, *v.shape[1:]]) for v in (labels, seeds))
 
     def add(index: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
         gradients, loss, hits = _microbatch(

@@ -23,6 +23,7 @@ GOOD = {
     "files": dict.fromkeys(REQUIRED, "0" * 64),
     "fingerprint": "0" * 64,
     "origin": {"step": 3},
+    "thresholds": [0.5, 0.25],
     "format": 1,
 }
 JSON = st.recursive(

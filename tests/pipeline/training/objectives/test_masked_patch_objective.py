@@ -133,7 +133,7 @@ def test_a_run_resumes_exports_its_encoder_and_a_classifier_starts_from_it(
         ({"masked_patches__mask_ratio": 1.0}, "mask_ratio is 1.0"),
         (MAE | {"masked_autoencoder__mask_ratio": 0.0}, "masked_autoencoder.mask_ratio is 0.0"),
         (MAE | {"loss": "sigmoid"}, "objective=masked_autoencoder does not go with loss"),
-        (PIXELS | {"checkpoint__keep_best": "eval/accuracy"}, "target=pixels has no accuracy"),
+        (PIXELS | {"checkpoint__keep_best": "eval/accuracy"}, "has not: keep_best=eval/loss"),
     ],
 )
 def test_options_that_need_labels_are_named(masked, change, fields, message):

@@ -16,6 +16,18 @@ def config(config, change):
     return change(config, model__num_layers=1)
 
 
+def test_weights_for_any_number_of_labels_are_the_same_too(config, change, tags_folder):
+    config = change(
+        config,
+        data__source=str(tags_folder),
+        data__mixup_alpha=0.2,
+        objective="multi_label",
+        label_smoothing=0.1,
+    )
+    one = train(config, mirrored_strategy(1))
+    assert_same(train(change(config, accumulate=2), mirrored_strategy(2)), one, 1e-5)
+
+
 @pytest.mark.parametrize(
     ("replicas", "fields"),
     [
