@@ -115,13 +115,16 @@ class BiTResNet(ImageClassifier):
         return False
 
     def backbone(self, images: Any, training: bool | None, seeds: Any) -> Any:
+        return ops.mean(self.feature_map(images), axis=(1, 2))
+
+    def feature_map(self, images: Any) -> Any:
+        """What is averaged to the features: `[batch, rows, columns, feature_dim]` float32."""
         x = self.root_conv(images)
         # The root pads with zeros before pooling, not with -inf as max pooling's own padding.
         x = ops.max_pool(pad_fixed(x, 3), 3, 2, "valid", data_format="channels_last")
         for unit in self.residual_units:
             x = unit(x)
-        x = ops.relu(self.final_norm(x))
-        return ops.mean(ops.cast(x, self.variable_dtype), axis=(1, 2))
+        return ops.cast(ops.relu(self.final_norm(x)), self.variable_dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -465,6 +465,27 @@ class VisionTransformer(ImageClassifier):
             tokens = self.apply_block(i, tokens, training=training, seeds=seeds, only=only)
         return self.pool(tokens)
 
+    def feature_map(self, images: Any) -> Any:
+        """The patches' tokens at their places, after the last block: of what dense predictions use.
+
+        After the norm of the tokens, where the model has it there (`final_norm="tokens"`).
+
+        Args:
+            images: as of `features`.
+
+        Returns:
+            `[batch, rows, columns, width]` float32.
+        """
+        tokens = self.embed(images)
+        for i in range(self.num_layers):
+            tokens = self.apply_block(i, tokens)
+        patches = tokens[:, self.num_prefix_tokens :]
+        if self.final_norm == "tokens" and self.encoder_norm is not None:
+            patches = self.encoder_norm(patches)
+        return ops.cast(
+            ops.reshape(patches, (-1, *self.grid_size, self.width)), self.variable_dtype
+        )
+
     def embed(self, images: Any, training: bool | None = False, seeds: Any = None) -> Any:
         """Images to the first block's input, `[batch, tokens, width]`."""
         return self.add_positions(self.embed_patches(images), training=training, seeds=seeds)

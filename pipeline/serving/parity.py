@@ -44,6 +44,10 @@ def check_parity(folder: Path, model: keras.Model, preprocess: EvalPreprocess) -
             signatures["features"](image_bytes=tf.constant(encoded))["features"],
             features,
         ),
+        "saved_model_tokens": (
+            signatures["tokens"](image_bytes=tf.constant(encoded))["tokens"],
+            model.feature_map(images),
+        ),
         "keras_features": (stored.features(images, training=False), features),
     }
     if model.num_classes is not None:

@@ -27,10 +27,13 @@ def save_saved_model(
             `probabilities`.
         features: `image_bytes` to `features`, float32 `[batch, width]`: the pre-logits; and
             `valid`.
+        tokens: `image_bytes` to `tokens`, float32 `[batch, rows, columns, width]`: of each patch
+            what the encoder makes of it, or the last feature map of a ResNet; and `valid`.
 
-    A model without a head has `features` only. An image that is damaged, of no known format, or
-    larger than `request_images.MAX_PIXELS` is not `valid`, and its answers are zeros; the others of
-    its request, which a server may have put together from several clients', are answered.
+    A model without a head has `features` and `tokens` only. An image that is damaged, of no known
+    format, or larger than `request_images.MAX_PIXELS` is not `valid`, and its answers are zeros;
+    the others of its request, which a server may have put together from several clients', are
+    answered.
 
     Args:
         folder: to write to.
@@ -72,22 +75,29 @@ def _signatures(
         pre_logits = model.features(images, training=False)
         return _of_valid({"features": tf.cast(pre_logits, tf.float32)}, valid)
 
-    answering = tf.function(features, input_signature=[image_bytes])
+    def tokens(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        images, valid = decode(image_bytes)
+        return _of_valid({"tokens": tf.cast(model.feature_map(images), tf.float32)}, valid)
+
+    headless = {
+        "features": tf.function(features, input_signature=[image_bytes]),
+        "tokens": tf.function(tokens, input_signature=[image_bytes]),
+    }
     if model.num_classes is None:
-        return {"features": answering}
+        return headless
     serving = tf.function(serve, input_signature=[image_bytes])
     return {
+        **headless,
         "serving_default": serving,
         "serve": serving,
         "serve_pixels": tf.function(serve_pixels, input_signature=[images]),
-        "features": answering,
     }
 
 
 def _of_valid(answers: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf.Tensor]:
     """The answers `[batch, ...]` with zeros for the images that are not valid; and which are."""
-    kept = {
-        name: tf.where(valid[:, None], value, tf.zeros_like(value))
-        for name, value in answers.items()
-    }
+    kept = {}
+    for name, value in answers.items():
+        of_image = tf.reshape(valid, [-1, *[1] * (value.shape.rank - 1)])
+        kept[name] = tf.where(of_image, value, tf.zeros_like(value))
     return kept | {"valid": valid}

@@ -115,3 +115,24 @@ def test_intermediates_are_those_of_the_forward_pass():
     np.testing.assert_array_equal(
         to_numpy(model.pool(inside.blocks[-1])), to_numpy(inside.features)
     )
+
+
+@pytest.mark.parametrize("name", ["plain", "gap", "registers", "dinov3"])
+def test_feature_map_has_the_patches_at_their_places(name):
+    model = FAMILY[name]()
+    found = to_numpy(model.feature_map(some_images()))
+    assert found.shape == (3, 2, 3, 32)
+    tokens = vit_keras.intermediates(model, some_images()).blocks[-1]
+    patches = to_numpy(model.encoder_norm(tokens))[:, model.num_prefix_tokens :]
+    np.testing.assert_allclose(found.reshape(patches.shape), patches, atol=1e-5)
+    if name == "gap":
+        mean = to_numpy(model.features(some_images()))
+        np.testing.assert_allclose(found.mean(axis=(1, 2)), mean, atol=1e-5)
+
+
+def test_feature_map_of_a_resnet_is_what_it_averages():
+    model = tiny_bit()
+    found = to_numpy(model.feature_map(some_images()))
+    assert found.ndim == 4
+    mean = to_numpy(model.features(some_images()))
+    np.testing.assert_allclose(found.mean(axis=(1, 2)), mean, atol=1e-5)

@@ -51,6 +51,9 @@ def test_signatures_answer_as_the_live_model(exported):
             np.testing.assert_allclose(answer["logits"], logits, atol=1e-5)
             np.testing.assert_allclose(answer["probabilities"], tf.nn.softmax(logits), atol=1e-5)
         np.testing.assert_allclose(export.features(images), model.features(pixels), atol=1e-5)
+        tokens = signatures["tokens"](image_bytes=tf.constant(images))["tokens"]
+        assert tokens.shape == (len(images), 2, 3, 16)  # patches of 8 pixels
+        np.testing.assert_allclose(tokens, model.feature_map(pixels), atol=1e-5)
     assert np.ptp(logits) > 0.1  # a constant model would agree with anything
     stored = export.keras_model()
     np.testing.assert_allclose(stored(pixels, training=False), logits, atol=1e-5)
@@ -71,6 +74,8 @@ def test_a_corrupt_image_fails_none_of_the_others(exported):
     features = export.saved_model.signatures["features"](image_bytes=tf.constant(mixed))
     assert np.array_equal(features["valid"].numpy(), valid)
     assert not features["features"].numpy()[~valid].any()
+    tokens = export.saved_model.signatures["tokens"](image_bytes=tf.constant(mixed))
+    assert tokens["tokens"].numpy().any(axis=(1, 2, 3)).tolist() == valid.tolist()
     with pytest.raises(UserError, match="image 2 of a batch of 6 is not a JPEG"):
         export.features([*IMAGES[:2], b"<html>", *IMAGES])
 
@@ -117,6 +122,7 @@ def test_description_says_what_is_inside(exported):
     assert description.origin["step"] == 7
     assert set(description.parity) == {
         "saved_model_features",
+        "saved_model_tokens",
         "keras_features",
         "saved_model_logits",
         "saved_model_pixels_logits",
@@ -130,7 +136,7 @@ def test_description_says_what_is_inside(exported):
 def test_model_without_head_has_features_only(tmp_path):
     export_tiny_vit(tmp_path / "m", tiny_vit(num_classes=None))
     export = open_export(str(tmp_path / "m"))
-    assert list(export.saved_model.signatures) == ["features"]
+    assert set(export.saved_model.signatures) == {"features", "tokens"}
     assert export.features(IMAGES).shape == (3, 16)
 
 
