@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import re
 
 from groundwork.errors import UserError
@@ -84,6 +85,7 @@ def check_run_config(config: PretrainConfig) -> None:
     if config.mixed_labels == "whole":
         _check_whole_labels(config)
     _check_keep_best(config)
+    _check_class_weights(config)
     smallest = BLUR_PIXELS if config.data.three_augment else 1
     if min(config.data.height_width) < smallest:
         raise UserError(
@@ -154,6 +156,13 @@ def _check_without_labels(config: PretrainConfig) -> None:
     }.items():
         if is_set:
             raise UserError(f"objective={objective} does not go with {name}: leave it out")
+
+
+def _check_class_weights(config: PretrainConfig) -> None:
+    chosen = config.class_weights
+    for name, weight in chosen.items() if isinstance(chosen, dict) else ():
+        if not 0 <= weight < math.inf:
+            raise UserError(f"class_weights: {name} has {weight:g}: it must not be negative")
 
 
 def _check_keep_best(config: PretrainConfig) -> None:

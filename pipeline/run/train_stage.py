@@ -19,7 +19,7 @@ from pipeline.data.batches.distributed_batches import (
     training_order,
 )
 from pipeline.data.batches.train_order import EpochOrder
-from pipeline.data.dataset.class_counts import balancing_weights, cached_class_counts
+from pipeline.data.dataset.class_counts import balancing_weights, cached_class_counts, named_weights
 from pipeline.data.dataset.source import Source, open_source
 from pipeline.data.dataset.split import Split
 from pipeline.devices import strategy as strategies
@@ -204,6 +204,8 @@ def _open_data(config: PretrainConfig, workdir: Workdir) -> tuple[Source, Split,
     check_same_dataset(workdir, source)
     if config.resume:
         check_same_classes(Workdir(config.resume), source)
+    if isinstance(config.class_weights, dict):
+        named_weights(config.class_weights, source.class_names)  # before anything is made
     train_split = source.split(data.train_split)
     eval_split = source.split(data.eval_split) if data.eval_split else None
     if not config.reads_labels:  # no label is read: there need not be any
@@ -240,6 +242,8 @@ def _class_weights(
 ) -> list[float] | None:
     if config.class_weights == "none":
         return None
+    if isinstance(config.class_weights, dict):
+        return named_weights(config.class_weights, source.class_names)
     counts = cached_class_counts(split, source.num_classes, workdir.class_counts, write=chief)
     return balancing_weights(counts)
 

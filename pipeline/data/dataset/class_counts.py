@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -57,6 +59,22 @@ def cached_class_counts(split: Split, num_classes: int, path: str, write: bool) 
         with explain_full_disk("the class counts", path):
             storage.write_text(path, json.dumps(kept))
     return counts
+
+
+def named_weights(weights: Mapping[str, float], class_names: Sequence[str]) -> list[float]:
+    """Weight of each class, of those by name; 1 for the others.
+
+    Raises:
+        UserError: a name that no class has.
+    """
+    for name in weights:
+        if name not in class_names:
+            close = difflib.get_close_matches(name, class_names, n=1)
+            raise UserError(
+                f"class_weights: no class of the dataset is called {name}"
+                + (f"; the nearest is {close[0]}" if close else "")
+            )
+    return [float(weights.get(name, 1.0)) for name in class_names]
 
 
 def balancing_weights(counts: list[int]) -> list[float]:

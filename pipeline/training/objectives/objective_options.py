@@ -51,10 +51,11 @@ class ObjectiveOptions:
     mixed_labels: Literal["shares", "whole"] = "shares"
     """MixUp and CutMix: each label of a mixed image counts by its share of the image; or both count
     whole, with loss sigmoid: the binary cross-entropy of DeiT III (arXiv 2204.07118) and timm."""
-    class_weights: Literal["none", "auto"] = "none"
+    class_weights: Literal["none", "auto"] | dict[str, float] = "none"
     """Weight of each class in the training loss: of its examples; of multi_label, of its sigmoid.
     auto: in inverse proportion to the frequency of the class, 1 on average over the labels, which
-    are counted once in the training split."""
+    are counted once in the training split. Or weights by name, such as '{cat: 2, dog: 0.5}', 1 for
+    the others."""
 
     @property
     def reads_labels(self) -> bool:

@@ -9,10 +9,19 @@ import pytest
 import tensorflow as tf
 from dataset_folders import encode, write_dataset_folder
 
+from groundwork import command_line
 from groundwork.errors import UserError
 from pipeline.data.dataset import class_counts
-from pipeline.data.dataset.class_counts import balancing_weights, cached_class_counts, count_classes
+from pipeline.data.dataset.class_counts import (
+    balancing_weights,
+    cached_class_counts,
+    count_classes,
+    named_weights,
+)
 from pipeline.data.dataset.source import open_source
+from pipeline.recipe.check_run_config import check_run_config
+from pipeline.recipe.run_config import PretrainConfig
+from pipeline.run.run_stages import run
 from pipeline.training.objectives.objective import make_objective
 
 
@@ -45,6 +54,19 @@ def test_weights_are_inverse_to_the_counts_and_1_on_average():
     assert weights == pytest.approx([10 / 18, 10 / 9, 10 / 3, 0])
     assert np.average(weights, weights=[6, 3, 1, 0]) == pytest.approx(1)
     assert balancing_weights([5, 5]) == [1, 1]
+
+
+def test_weights_by_name_are_1_for_the_others(config, change):
+    options = ["--class_weights", "{b: 2, d: 0.5}", "--workdir", "w", "--data.source", "s"]
+    given = command_line.parse(PretrainConfig, [*options, "--steps", "1"], prog="pretrain")
+    assert named_weights(given.class_weights, "abcd") == [1, 2, 1, 0.5]
+    with pytest.raises(UserError, match="no class of the dataset is called trees; the nearest is"):
+        named_weights({"trees": 2.0}, ("tree", "bird"))
+    with pytest.raises(UserError, match="class_weights: b has -1: it must not be negative"):
+        check_run_config(change(config, class_weights={"b": -1.0}))
+    run_with = change(config, class_weights={"disk": 2.0})
+    with pytest.raises(UserError, match="called disk; the nearest is disc"):
+        run(run_with)
 
 
 def test_counts_are_kept_for_their_split(uneven, tmp_path, monkeypatch):
