@@ -69,12 +69,12 @@ FOLDERS = {
     "pipeline/evaluation/tasks/vtab": "data/dataset evaluation/tasks",
     "pipeline/evaluation/features": "data/batches data/dataset data/images evaluation/tasks "
     "serving",
-    "pipeline/evaluation/protocols": "evaluation/features",
+    "pipeline/evaluation/protocols": "evaluation/features training/objectives",
     "pipeline/evaluation/fine_tuning": "data data/batches data/dataset data/images devices "
     "evaluation/protocols evaluation/tasks named_models serving training/optimizers "
     "training/state training/step",
     "pipeline/evaluation/reports": "data/batches data/dataset data/images evaluation/protocols "
-    "evaluation/tasks figures serving",
+    "evaluation/tasks figures serving training/objectives",
     "pipeline/evaluation/transfer": "process data/dataset devices evaluation/features "
     "evaluation/fine_tuning evaluation/protocols evaluation/reports evaluation/tasks "
     "evaluation/tasks/vtab named_models serving",

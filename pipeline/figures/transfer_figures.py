@@ -29,8 +29,10 @@ class MeanAndDeviation(Protocol):
         """Deviation over the seeds."""
 
 
-def plot_few_shot(scores: Mapping[str, Mapping[str, MeanAndDeviation]], path: Path) -> None:
-    """Accuracy by images per class, with the deviation over seeds, to a PNG file.
+def plot_few_shot(
+    scores: Mapping[str, Mapping[str, MeanAndDeviation]], path: Path, metric: str = "accuracy"
+) -> None:
+    """Scores by images per class, with the deviation over seeds, to a PNG file.
 
     `scores` are by the name of the learner, as the legend shows it, and the number of shots.
     """
@@ -45,7 +47,7 @@ def plot_few_shot(scores: Mapping[str, Mapping[str, MeanAndDeviation]], path: Pa
     axes.set_xticks(shots, [str(k) for k in shots])
     axes.minorticks_off()
     axes.set_xlabel("images per class")
-    axes.set_ylabel("test accuracy, %")
+    axes.set_ylabel(f"test {metric}, %")
     axes.grid(alpha=0.3)
     axes.legend()
     save(figure, path)

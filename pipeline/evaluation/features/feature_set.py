@@ -18,7 +18,8 @@ class FeatureSet:
     features: np.ndarray
     """float32 `[examples, width]`; may be mapped from a file."""
     labels: np.ndarray
-    """int64 `[examples]`; of an extra test: right answers, bool `[examples, classes]`."""
+    """int64 `[examples]`; of an extra test, and where an example has any number of labels, bool
+    `[examples, classes]`."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -42,6 +43,11 @@ class TaskFeatures:
     """By name."""
     class_names: tuple[str, ...] = ()
     """For messages; empty: classes are called by their numbers."""
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an example has any number of labels."""
+        return self.train.labels.ndim == 2
 
     def name_of(self, label: int) -> str:
         """What a class is called."""

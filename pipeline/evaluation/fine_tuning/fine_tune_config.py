@@ -18,6 +18,7 @@ class FineTuneConfig:
 
     HEADING: ClassVar[str] = "Fine-tuning of all weights"
     SETTING: ClassVar[str] = ""
+    MULTI_LABEL: ClassVar[bool] = False
 
     recipe: Literal["paper", "bit_hyperrule"] = "paper"
     """Settings of a run. paper: Table 4 of the ViT paper (SGD with momentum, cosine, clipping, one

@@ -17,6 +17,7 @@ from functools import partial
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.evaluation.features.feature_set import FeatureSet, TaskFeatures
 from pipeline.evaluation.protocols.checks import check_positive, check_seeds
@@ -41,6 +42,7 @@ class FewShot:
 
     HEADING: ClassVar[str] = "Few-shot linear evaluation"
     SETTING: ClassVar[str] = "images per class"
+    MULTI_LABEL: ClassVar[bool] = True
 
     shots: list[int] = field(default_factory=lambda: [1, 5, 10, 25])
     """Images of each class to learn from."""
@@ -70,7 +72,7 @@ class FewShot:
             scores,
             predictions,
             task.test.labels,
-            fits[0].probabilities(task.test.features, l2[shots]),
+            None if task.multi_label else fits[0].probabilities(task.test.features, l2[shots]),
             also={PAPER: paper} if paper else {},
             notes=_short_classes(task, self.shots),
         )
@@ -98,7 +100,7 @@ def draw_shots(labels: Labels, num_classes: int, seed: int) -> list[Labels]:
     """Order the examples of each class at random; the first k of each are the k shots.
 
     Args:
-        labels: int `[examples]`.
+        labels: int `[examples]`; or bool `[examples, classes]`.
         num_classes: number of classes.
         seed: of `numpy.random.default_rng`.
 
@@ -106,7 +108,13 @@ def draw_shots(labels: Labels, num_classes: int, seed: int) -> list[Labels]:
         For each class the indices of its examples, in their drawn order.
     """
     generator = np.random.default_rng(seed)
-    return [generator.permutation(np.flatnonzero(labels == c)) for c in range(num_classes)]
+    hot = one_hot(labels, num_classes)
+    return [generator.permutation(np.flatnonzero(hot[:, c])) for c in range(num_classes)]
+
+
+def one_hot(labels: Labels, num_classes: int) -> NDArray[np.bool_]:
+    """Labels as bool `[examples, classes]`; those that are it already as they are."""
+    return labels if labels.ndim == 2 else labels[:, None] == np.arange(num_classes)
 
 
 def take_shots(order: list[Labels], shots: int) -> Labels:
@@ -127,6 +135,8 @@ class LeastSquares:
     eigenvalues: Floats
     left: Floats
     right: Floats
+    several: bool
+    """Whether an example has any number of labels."""
 
     @classmethod
     def fit(cls, features: Floats, labels: Labels, num_classes: int) -> LeastSquares:
@@ -134,21 +144,21 @@ class LeastSquares:
 
         Args:
             features: `[n, width]`.
-            labels: int `[n]`.
+            labels: int `[n]`; or bool `[n, classes]`.
             num_classes: number of classes.
         """
         features = np.asarray(features, np.float64)
         mean = features.mean(axis=0)
         deviation = features.std(axis=0) + DEVIATION_FLOOR
         x = _standardized(features, mean, deviation)
-        y = 2.0 * np.eye(num_classes)[labels] - 1.0
+        y = 2.0 * one_hot(labels, num_classes) - 1.0
         if len(x) >= x.shape[1]:
             eigenvalues, vectors = np.linalg.eigh(x.T @ x)
             left, right = vectors, vectors.T @ (x.T @ y)
         else:
             eigenvalues, vectors = np.linalg.eigh(x @ x.T)
             left, right = x.T @ vectors, vectors.T @ y
-        return cls(mean, deviation, eigenvalues, left, right)
+        return cls(mean, deviation, eigenvalues, left, right, several=labels.ndim == 2)
 
     def weights(self, l2: float) -> Floats:
         """Weights `[width + 1, classes]`; the last row belongs to the constant feature."""
@@ -166,8 +176,10 @@ class LeastSquares:
         )
 
     def predict(self, features: Floats, l2: float) -> Labels:
-        """Predicted classes, int `[examples]`, of features `[examples, width]`."""
-        predicted: Labels = np.argmax(self.decide(features, l2), axis=1)
+        """Predicted classes, int `[examples]`, of features `[examples, width]`; where an example
+        has any number of labels what `decide` gives."""
+        decided = self.decide(features, l2)
+        predicted: Labels = decided if self.several else np.argmax(decided, axis=1)
         return predicted
 
     def probabilities(self, features: Floats, l2: float) -> Floats:
@@ -187,7 +199,9 @@ def _standardized(features: Floats, mean: Floats, deviation: Floats) -> Floats:
 
 
 def _fit_shots(train: FeatureSet, num_classes: int, shots: int, seed: int) -> LeastSquares:
-    drawn = train.take(take_shots(draw_shots(train.labels, num_classes, seed), shots))
+    taken = take_shots(draw_shots(train.labels, num_classes, seed), shots)
+    # drawn for several of its classes, an image is there once
+    drawn = train.take(np.unique(taken) if train.labels.ndim == 2 else taken)
     return LeastSquares.fit(drawn.features, drawn.labels, num_classes)
 
 
@@ -197,7 +211,7 @@ def _judge(task: TaskFeatures, fits: Sequence[LeastSquares], l2: float) -> tuple
 
 def _short_classes(task: TaskFeatures, shots: Sequence[int]) -> tuple[str, ...]:
     """A note for each number of shots that not all classes have."""
-    counts = np.bincount(task.train.labels, minlength=task.num_classes)
+    counts = one_hot(task.train.labels, task.num_classes).sum(axis=0)
     notes = []
     for number in shots:
         short = np.flatnonzero(counts < number)

@@ -19,6 +19,7 @@ class NearestNeighbors:
 
     HEADING: ClassVar[str] = "Nearest neighbors"
     SETTING: ClassVar[str] = "k"
+    MULTI_LABEL: ClassVar[bool] = False
 
     k: list[int] = field(default_factory=lambda: [1, 5, 20])
     """Numbers of neighbors that vote; each is reported, none is chosen."""

@@ -6,9 +6,11 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from groundwork.progress import Progress
 from pipeline.evaluation.features.feature_set import FeatureSet, TaskFeatures
@@ -18,6 +20,7 @@ from pipeline.evaluation.protocols.scores import accuracy
 
 if TYPE_CHECKING:  # scikit-learn is imported late, so that --help is quick
     from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
     from sklearn.pipeline import Pipeline
 
 SPAN_TOLERANCE = 1e-10
@@ -30,6 +33,7 @@ class LinearProbe:
 
     HEADING: ClassVar[str] = "Linear probe on all training images"
     SETTING: ClassVar[str] = ""
+    MULTI_LABEL: ClassVar[bool] = True
 
     c: list[float] = field(default_factory=lambda: [10.0**power for power in range(-5, 2)])
     """Inverse strength of the L2 penalty, as in scikit-learn; the best on the validation part is
@@ -43,7 +47,10 @@ class LinearProbe:
         check_positive("linear_probe.max_iterations", [self.max_iterations])
 
     def evaluate(self, task: TaskFeatures) -> Outcome:
-        """One score: of the penalty that is best on the validation part."""
+        """One score: of the penalty that is best on the validation part.
+
+        Where an image has any number of labels, a regression of its own for each class.
+        """
         from sklearn.pipeline import make_pipeline
 
         fit, validation = task.selection()
@@ -55,21 +62,36 @@ class LinearProbe:
             path = self._regression()
             path.set_params(warm_start=True)  # from the last penalty: fewer iterations
             for c in sorted(self.c):
-                predicted = path.set_params(C=c).fit(inputs, fit.labels).predict(held_out)
-                accuracies[c] = accuracy(predicted, validation.labels)
+                path.set_params(C=c)
+                fitted = _fitted(path, inputs, fit.labels)
+                accuracies[c] = accuracy(_answers(fitted, held_out, fit.labels), validation.labels)
                 share = 100 * accuracies[c]
                 progress.update(len(accuracies), f"c {c:g}: {share:.1f} % on validation")
             c = max(self.c, key=lambda c: (accuracies[c], -c))  # of equals, the strongest penalty
             train = task.final()
             standardize = _standardizer(train)
-            final = self._regression().set_params(C=c)
-            final.fit(standardize.transform(train.features), train.labels)
+            final = _fitted(
+                self._regression().set_params(C=c),
+                standardize.transform(train.features),
+                train.labels,
+            )
         progress.update(len(self.c) + 1, f"c {c:g} on all training images")
         progress.close()
         classifier = make_pipeline(standardize, final)
-        iterations = int(final.n_iter_.max())
-        chosen = {"c": c, "validation accuracy": accuracies[c], "iterations": iterations}
-        result, predictions = judge(task, [classifier.predict], chosen)
+        fits = final.estimators_ if task.multi_label else [final]
+        # a class that all images have, or none, needs no regression
+        iterations = max(int(np.max(getattr(one, "n_iter_", 0))) for one in fits)
+        score_name = "mean average precision" if task.multi_label else "accuracy"
+        chosen = {"c": c, f"validation {score_name}": accuracies[c], "iterations": iterations}
+        answer = partial(_answers, classifier, labels=task.train.labels)
+        result, predictions = judge(task, [answer], chosen)
+        if task.multi_label:
+            return Outcome(
+                {"linear_probe": result},
+                predictions,
+                task.test.labels,
+                notes=self._unconverged(iterations),
+            )
         probabilities = np.zeros((len(task.test), task.num_classes))
         probabilities[:, final.classes_] = classifier.predict_proba(task.test.features)
         return Outcome(
@@ -92,6 +114,26 @@ class LinearProbe:
             f"not converged after {iterations:,} iterations, --linear_probe.max_iterations allows "
             "more",
         )
+
+
+def _fitted(
+    regression: LogisticRegression, inputs: NDArray[Any], labels: NDArray[Any]
+) -> LogisticRegression | OneVsRestClassifier:
+    """The regression fitted; to labels `[examples, classes]` one for each class."""
+    from sklearn.multiclass import OneVsRestClassifier
+
+    return (OneVsRestClassifier(regression) if labels.ndim == 2 else regression).fit(inputs, labels)
+
+
+def _answers(
+    fitted: LogisticRegression | OneVsRestClassifier | Pipeline,
+    inputs: NDArray[Any],
+    labels: NDArray[Any],
+) -> NDArray[Any]:
+    """Classes, int `[examples]`; of a fit to labels `[examples, classes]` their probabilities."""
+    answers: NDArray[Any]
+    answers = fitted.predict_proba(inputs) if labels.ndim == 2 else fitted.predict(inputs)
+    return answers
 
 
 def _standardizer(train: FeatureSet) -> Pipeline:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,11 @@ from pipeline.evaluation.features.feature_set import TaskFeatures
 from pipeline.evaluation.protocols.scores import Hits, Score, accuracy, count_hits, score
 
 Floats = NDArray[np.floating]
-Labels = NDArray[np.integer]
+Labels = NDArray[Any]
+"""int; or, where an image has any number of labels, bool."""
 Classifier = Callable[[Floats], Labels]
-"""Features `[examples, width]` to classes, int `[examples]`."""
+"""Features `[examples, width]` to classes, int `[examples]`; where an image has any number of
+labels to scores, `[examples, classes]`."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,9 @@ class Outcome:
 
     scores: dict[str, Score]
     predictions: Labels
-    """Predicted test labels, int `[seeds, examples]`, of the last setting."""
+    """What its classifiers gave for the test examples, `[seeds, …]`, of the last setting."""
     labels: Labels
-    """Of the test examples, int64 `[examples]`."""
+    """Of the test examples, int64 `[examples]`; or bool `[examples, classes]`."""
     probabilities: Floats | None = None
     """Of each class, `[examples, classes]`, by the last setting's first seed; None: the protocol
     gives none."""
@@ -47,6 +49,8 @@ class FrozenProtocol(Protocol):
     """Of its table in the report."""
     SETTING: ClassVar[str]
     """What its settings count, such as images per class; empty: it has one setting."""
+    MULTI_LABEL: ClassVar[bool]
+    """Whether it knows images with any number of labels."""
 
     def check(self) -> None:
         """Raise a UserError where the options cannot be."""

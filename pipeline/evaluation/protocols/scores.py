@@ -1,4 +1,7 @@
-"""Accuracies of one protocol, over seeds, on the test split and on extra test sets."""
+"""Scores of one protocol, over seeds, on the test split and on extra test sets.
+
+The score is the accuracy; where an image has any number of labels, the mean average precision.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.training.objectives.class_scores import class_scores
 
 
 class Hits(NamedTuple):
@@ -31,7 +36,7 @@ class ExtraScore:
 
 @dataclass(frozen=True)
 class Score:
-    """Test accuracy of one setting, from 0 to 1."""
+    """Test accuracy, or mean average precision, of one setting, from 0 to 1."""
 
     mean: float
     """Over the seeds."""
@@ -51,8 +56,15 @@ class Score:
         return cls(**{**values, "extra_tests": extra})
 
 
-def accuracy(predictions: NDArray[np.integer], labels: NDArray[np.integer]) -> float:
-    """Share of predictions that are right, from 0 to 1."""
+def accuracy(predictions: NDArray[Any], labels: NDArray[Any]) -> float:
+    """Share of predictions that are right, or the mean average precision, from 0 to 1.
+
+    Args:
+        predictions: classes, int `[examples]`; or scores, `[examples, classes]`.
+        labels: int `[examples]`; or bool `[examples, classes]`.
+    """
+    if labels.ndim == 2:
+        return class_scores(predictions, labels).means()["mean_average_precision"]
     return float(np.mean(predictions == labels))
 
 

@@ -19,7 +19,7 @@ from pipeline.evaluation.reports.significance import (
     paired_difference,
     shown_p,
 )
-from pipeline.evaluation.reports.transfer_result import MODEL, TransferResult, read_result
+from pipeline.evaluation.reports.transfer_result import ACCURACY, MODEL, TransferResult, read_result
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,12 @@ def compare(folders: Sequence[str]) -> Comparison:
         UserError: one holds no finished report.
     """
     reports = [Report(folder, read_result(folder)) for folder in folders]
+    for report in reports:
+        if any(one.metric != ACCURACY for one in report.result.protocols.values()):
+            raise UserError(
+                f"{report.folder} is of images with any number of labels, whose models are not "
+                "compared here: see the mean average precisions in each report.html"
+            )
     return Comparison(reports, [_differences(reports[0], other) for other in reports[1:]])
 
 

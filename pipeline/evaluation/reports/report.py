@@ -25,6 +25,7 @@ from pipeline.evaluation.reports.transfer_result import (
     FILE_NAME,
     MODEL,
     Analysis,
+    ClassResult,
     Contrast,
     TransferResult,
 )
@@ -33,6 +34,7 @@ from pipeline.evaluation.tasks.task import Task
 from pipeline.figures import transfer_figures as figures
 from pipeline.figures.attention_picture import draw_attention, has_attention
 from pipeline.serving.loading import Export
+from pipeline.training.objectives.class_scores import class_scores
 
 Outcomes = dict[str, dict[str, Outcome]]
 """By protocol, then by what learned: the model or a baseline."""
@@ -65,9 +67,14 @@ def write_report(
     detailed = list(outcomes)[-1]  # of the most thorough protocol
     outcome = outcomes[detailed][MODEL]
     contrasts = _contrasts(outcomes)
-    found, pictures = _analyze(output, task, result, detailed, outcome, contrasts)
-    drawn, notes = _draw_samples(output, attention_images, shown, task, outcome)
-    pictures |= drawn
+    notes: list[str] = []
+    gallery = None
+    if task.multi_label:
+        found, pictures = _analyze_labels(task, detailed, outcome), _plots(output, result)
+    else:
+        found, pictures = _analyze(output, task, result, detailed, outcome, contrasts)
+        drawn, notes = _draw_samples(output, attention_images, shown, task, outcome)
+        pictures |= drawn
     result = replace(
         result,
         notes=[*result.notes, *notes],
@@ -80,7 +87,8 @@ def write_report(
     images = "".join(f"\n![{CAPTIONS[name]}]({path.name})\n" for name, path in pictures.items())
     title = f"# Transfer of {result.model['folder']} to {task.name}"
     storage.write_text(str(output / "report.md"), f"{title}\n\n{text}{images}")
-    gallery = mistakes_gallery(task.test, outcome, task.class_names, keys)
+    if not task.multi_label:
+        gallery = mistakes_gallery(task.test, outcome, task.class_names, keys)
     pages.write(transfer_page(task.name, result, pictures, gallery), str(output / "report.html"))
     write_events(output / "tensorboard", result, text, pictures)
     # Last, and in one step: whoever finds result.json finds the rest.
@@ -102,10 +110,13 @@ def _markdown(result: TransferResult) -> str:
 
 
 def _contrasts(outcomes: Outcomes) -> list[Contrast]:
-    """The model against each baseline, by each protocol."""
+    """The model against each baseline, by each protocol; none of any number of labels, where
+    nothing counts what is right."""
     contrasts = []
     for protocol, by_learner in outcomes.items():
         ours = by_learner[MODEL]
+        if ours.labels.ndim == 2:
+            continue
         for learner, outcome in by_learner.items():
             if learner != MODEL:
                 found = paired_difference(ours.labels, outcome.predictions, ours.predictions)
@@ -124,12 +135,7 @@ def _analyze(
     contrasts: list[Contrast],
 ) -> tuple[Analysis, dict[str, Path]]:
     """What the predictions tell, and the plots of it by name."""
-    pictures: dict[str, Path] = {}
-    if "few_shot" in result.protocols:
-        pictures["accuracy_by_shots"] = output / "accuracy_by_shots.png"
-        few_shot = result.protocols["few_shot"].scores
-        by_learner = {shown_name(learner): scores for learner, scores in few_shot.items()}
-        figures.plot_few_shot(by_learner, pictures["accuracy_by_shots"])
+    pictures = _plots(output, result)
     names, predictions = list(task.class_names), outcome.predictions[0]
     confusion = analysis.confusion_matrix(outcome.labels, predictions, len(names))
     pictures["confusion"] = output / "confusion.png"
@@ -160,6 +166,46 @@ def _analyze(
         contrasts=contrasts,
     )
     return found, pictures
+
+
+def _plots(output: Path, result: TransferResult) -> dict[str, Path]:
+    """The plot of scores by shots, where there are any."""
+    if "few_shot" not in result.protocols:
+        return {}
+    few_shot = result.protocols["few_shot"]
+    by_learner = {shown_name(learner): scores for learner, scores in few_shot.scores.items()}
+    path = output / "accuracy_by_shots.png"
+    figures.plot_few_shot(by_learner, path, few_shot.metric)
+    return {"accuracy_by_shots": path}
+
+
+def _analyze_labels(task: Task, detailed: str, outcome: Outcome) -> Analysis:
+    """How each class is found where an image has any number of labels."""
+    scores = class_scores(outcome.predictions[0], outcome.labels)
+    rows = scores.rows(task.class_names)
+    rows.sort(key=lambda row: np.inf if not row["images"] else row["average_precision"])
+    classes = [
+        ClassResult(
+            name=row["name"],
+            examples=row["images"],
+            precision=None,
+            recall=None,
+            f1=row["f1"],
+            taken_for=None,
+            average_precision=row["average_precision"],
+        )
+        for row in rows
+    ]
+    return Analysis(
+        protocol=detailed,
+        setting=list(outcome.scores)[-1],
+        macro_precision=None,
+        macro_recall=None,
+        macro_f1=scores.means()["best_f1"],
+        expected_calibration_error=None,
+        classes=classes,
+        contrasts=[],
+    )
 
 
 def _draw_samples(
@@ -212,7 +258,8 @@ def _keys(split: Split) -> list[str]:
 
 def _write_predictions(path: Path, keys: Sequence[str], outcomes: Outcomes) -> None:
     """`key`, `label`, and of each protocol the model's predictions, `[seeds, examples]`, and the
-    first seed's probabilities, float16 `[examples, classes]`, as PROTOCOL_probabilities."""
+    first seed's probabilities, float16 `[examples, classes]`, as PROTOCOL_probabilities. Where an
+    image has any number of labels, the predictions are scores, `[seeds, examples, classes]`."""
     arrays: dict[str, NDArray[Any]] = {"key": np.array(keys, dtype=np.str_)}
     of_model: Mapping[str, Outcome] = {name: one[MODEL] for name, one in outcomes.items()}
     for name, outcome in of_model.items():

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.evaluation.protocols.scores import ExtraScore, Score
-from pipeline.evaluation.reports.transfer_result import ProtocolResult
+from pipeline.evaluation.reports.transfer_result import (
+    ACCURACY,
+    MEAN_AVERAGE_PRECISION,
+    ProtocolResult,
+)
 
 NAMES = {
     "model_paper": "model, the paper's L2 of 1024",
@@ -21,7 +25,7 @@ def shown_name(learner: str) -> str:
 
 def score_rows(protocol: ProtocolResult) -> list[list[str]]:
     """Scores of one protocol as rows of a table, the first its head."""
-    rows = [["accuracy, %", *protocol.columns("model")]]
+    rows = [[f"{protocol.metric}, %", *protocol.columns("model")]]
     rows += [
         [shown_name(learner), *map(percent, protocol.columns(learner).values())]
         for learner in protocol.scores
@@ -47,7 +51,11 @@ def chosen_rows(protocols: Sequence[ProtocolResult]) -> list[list[str]]:
 
 
 def _chosen(name: str, value: float) -> str:
-    return f"{name} {100 * value:.1f} %" if "accuracy" in name else f"{name} {value:g}"
+    return f"{name} {100 * value:.1f} %" if _is_share(name) else f"{name} {value:g}"
+
+
+def _is_share(name: str) -> bool:
+    return ACCURACY in name or MEAN_AVERAGE_PRECISION in name
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -39,8 +39,8 @@ class Difference:
         return self.p_value < SIGNIFICANT and abs(self.mean) > self.half_width
 
 
-def interval(score: Score | ExtraScore, test_examples: int) -> tuple[float, float]:
-    """95 % confidence interval of a score's mean accuracy.
+def interval(score: Score | ExtraScore, test_examples: int | None) -> tuple[float, float]:
+    """95 % confidence interval of a score's mean.
 
     It covers both which test images there happen to be (Wilson's interval of the binomial, which is
     right for accuracies near 1, too) and what the seeds draw (Student's t); on each side the two
@@ -48,9 +48,13 @@ def interval(score: Score | ExtraScore, test_examples: int) -> tuple[float, floa
 
     Args:
         score: of one setting.
-        test_examples: number of test images.
+        test_examples: number of test images; None: the score is no accuracy, and the interval
+            covers the seeds alone.
     """
     mean, runs = score.mean, len(score.accuracies)
+    if test_examples is None:
+        width = _t_half_width(score.std, runs)
+        return max(0.0, mean - width), min(1.0, mean + width)
     drawn = stats.binomtest(round(mean * test_examples), test_examples)
     sampling = drawn.proportion_ci(LEVEL, method="wilson")
     seeds = _t_half_width(score.std, runs)

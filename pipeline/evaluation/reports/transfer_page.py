@@ -29,6 +29,7 @@ from pipeline.evaluation.protocols.scores import ExtraScore, Score
 from pipeline.evaluation.reports.score_table import chosen_rows, percent, shown_name
 from pipeline.evaluation.reports.significance import interval, shown_p
 from pipeline.evaluation.reports.transfer_result import (
+    ACCURACY,
     MODEL,
     Analysis,
     Contrast,
@@ -37,7 +38,7 @@ from pipeline.evaluation.reports.transfer_result import (
 )
 
 CAPTIONS = {
-    "accuracy_by_shots": "Few-shot accuracy; bars show the deviation over draws of the images",
+    "accuracy_by_shots": "Few-shot scores; bars show the deviation over draws of the images",
     "confusion": "Confusion matrix",
     "calibration": "Calibration",
     "attention": "Test images with the model's attention rollout; an arrow tells a mistake",
@@ -45,6 +46,7 @@ CAPTIONS = {
 }
 UNBROKEN = "\N{NO-BREAK SPACE}"
 INTERVALS = "Lines are 95 % intervals over test images and seeds."
+SEED_INTERVALS = "Lines are 95 % intervals over seeds."
 BIG_CLASS_TABLE = 20
 
 
@@ -66,7 +68,10 @@ def transfer_page(
     assert found is not None
     of = f"Of {result.protocols[found.protocol].named_setting()}, first seed."
     figures = {name: _figure(name, path) for name, path in pictures.items()}
-    sections = [Section("Accuracy", _accuracy(result, figures), lead=INTERVALS)]
+    metric = result.protocols[found.protocol].metric
+    of_accuracy = metric == ACCURACY
+    lead = INTERVALS if of_accuracy else SEED_INTERVALS
+    sections = [Section(metric.capitalize(), _accuracy(result, figures), lead=lead)]
     sections.append(Section("Classes", _classes(found, figures), lead=of))
     if mistakes is not None:
         sections.append(Section("Mistakes", [mistakes], lead=of))
@@ -90,24 +95,26 @@ def _lead(result: TransferResult) -> str:
 
 
 def _cards(result: TransferResult, found: Analysis) -> Cards:
-    cards = [
-        _accuracy_card(one, result.data.test.num_examples) for one in result.protocols.values()
-    ]
+    cards = [_score_card(one, _counted(one, result)) for one in result.protocols.values()]
     cards.reverse()  # the most thorough protocol first
-    cards.append(
-        Card(
-            "Macro F1",
-            f"{100 * found.macro_f1:.1f} %",
-            f"precision {100 * found.macro_precision:.1f}, recall {100 * found.macro_recall:.1f}",
-        )
-    )
+    f1 = f"{100 * found.macro_f1:.1f} %"
+    if found.macro_precision is None or found.macro_recall is None:
+        cards.append(Card("Mean best F1", f1, "each class at its best threshold on these images"))
+    else:
+        precision, recall = 100 * found.macro_precision, 100 * found.macro_recall
+        cards.append(Card("Macro F1", f1, f"precision {precision:.1f}, recall {recall:.1f}"))
     if found.expected_calibration_error is not None:
         error = 100 * found.expected_calibration_error
         cards.append(Card("Calibration error", f"{error:.1f} %", "confidence against accuracy"))
     return Cards(cards)
 
 
-def _accuracy_card(protocol: ProtocolResult, test_examples: int) -> Card:
+def _counted(protocol: ProtocolResult, result: TransferResult) -> int | None:
+    """Test images for the interval of an accuracy; None: the scores are none."""
+    return result.data.test.num_examples if protocol.metric == ACCURACY else None
+
+
+def _score_card(protocol: ProtocolResult, test_examples: int | None) -> Card:
     low, high = interval(protocol.last, test_examples)
     return Card(
         protocol.named_setting(),
@@ -141,8 +148,8 @@ def _tone(contrast: Contrast) -> Tone:
 def _accuracy(result: TransferResult, figures: Mapping[str, Figure]) -> list[Part]:
     """Bars at each protocol's last setting, and tables where there is more to say."""
     parts: list[Part] = []
-    examples = result.data.test.num_examples
     for protocol in reversed(result.protocols.values()):
+        examples = _counted(protocol, result)
         bars = [_bar(protocol, learner, examples) for learner in protocol.scores]
         parts.append(Bars(bars, title=f"{protocol.named_setting()}, %", full=1))
         if len(protocol.columns(MODEL)) > 1:
@@ -157,7 +164,7 @@ def _accuracy(result: TransferResult, figures: Mapping[str, Figure]) -> list[Par
     return parts
 
 
-def _bar(protocol: ProtocolResult, learner: str, examples: int) -> Bar:
+def _bar(protocol: ProtocolResult, learner: str, examples: int | None) -> Bar:
     score = protocol.scores[learner][protocol.last_setting]
     return Bar(
         shown_name(learner),
@@ -183,11 +190,18 @@ def _score_table(protocol: ProtocolResult) -> Table:
 
 
 def _classes(found: Analysis, figures: Mapping[str, Figure]) -> list[Part]:
+    if found.macro_recall is None:
+        table = Table(
+            ["class", Column("images"), _share("average precision"), Column("best F1", ".1%")],
+            [[one.name, one.examples, one.average_precision, one.f1] for one in found.classes],
+            shown=BIG_CLASS_TABLE,
+        )
+        return [table]
     table = Table(
         [
             "class",
             Column("images"),
-            Column("recall", ".1%", bar=True, full=1),
+            _share("recall"),
             Column("precision", ".1%"),
             Column("F1", ".1%"),
             "most often taken for",
@@ -200,6 +214,10 @@ def _classes(found: Analysis, figures: Mapping[str, Figure]) -> list[Part]:
     )
     plots = [figures[name] for name in ("confusion", "calibration") if name in figures]
     return [table, Row(plots)]
+
+
+def _share(name: str) -> Column:
+    return Column(name, ".1%", bar=True, full=1)
 
 
 def _figure(name: str, path: Path) -> Figure:

@@ -12,6 +12,7 @@ from groundwork.errors import UserError, one_line
 from pipeline.evaluation.protocols.scores import ExtraScore, Score
 
 FILE_NAME = "result.json"
+ACCURACY, MEAN_AVERAGE_PRECISION = "accuracy", "mean average precision"
 MODEL = "model"
 """The learner that is evaluated; the others are there to compare with."""
 
@@ -27,11 +28,14 @@ class ProtocolResult:
     """What the settings count, such as images per class; empty: there is one."""
     scores: dict[str, dict[str, Score]]
     """By learner (the model, its variants, baselines), then by setting."""
+    metric: str = ACCURACY
+    """What the scores are: accuracy, or mean average precision."""
 
     @property
     def title(self) -> str:
         """Heading of a table of all settings."""
-        return f"{self.heading}: accuracy by {self.setting}" if self.setting else self.heading
+        by = f": {self.metric} by {self.setting}" if self.setting else ""
+        return f"{self.heading}{by}"
 
     @property
     def model(self) -> dict[str, Score]:
@@ -71,7 +75,7 @@ class ProtocolResult:
             learner: {setting: Score.from_json(one) for setting, one in by_setting.items()}
             for learner, by_setting in values["scores"].items()
         }
-        return cls(values["heading"], values["setting"], scores)
+        return cls(values["heading"], values["setting"], scores, values.get("metric", ACCURACY))
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,9 @@ class ClassResult:
     """Harmonic mean of both; None where neither image nor prediction is of it."""
     taken_for: str | None
     """The class it is most often mistaken for; None without mistakes."""
+    average_precision: float | None = None
+    """Where an image has any number of labels, which has no `precision`, `recall` and `taken_for`,
+    and whose `f1` is the best of any threshold."""
 
 
 @dataclass(frozen=True)
@@ -149,9 +156,10 @@ class Analysis:
 
     protocol: str
     setting: str
-    macro_precision: float
-    """Means over the classes that have test images; a class without prediction counts as 0."""
-    macro_recall: float
+    macro_precision: float | None
+    """Means over the classes that have test images; a class without prediction counts as 0. None:
+    an image has any number of labels."""
+    macro_recall: float | None
     macro_f1: float
     expected_calibration_error: float | None
     """None: the protocol gives no probabilities."""

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.evaluation.reports.score_table import shown_name
-from pipeline.evaluation.reports.transfer_result import Contrast, ProtocolResult
+from pipeline.evaluation.reports.transfer_result import (
+    MEAN_AVERAGE_PRECISION,
+    Contrast,
+    ProtocolResult,
+)
 
 
 def verdict(
@@ -20,10 +24,11 @@ def verdict(
     """
     ranked = sorted(protocols, key=lambda name: -protocols[name].last.mean)
     best = ranked[0]
-    text = (
-        f"{protocols[best].named_setting()}: {100 * protocols[best].last.mean:.1f} % of "
-        f"{test_examples:,} test images are right"
-    )
+    share = f"{100 * protocols[best].last.mean:.1f} %"
+    found = f"{share} of {test_examples:,} test images are right"
+    if protocols[best].metric == MEAN_AVERAGE_PRECISION:
+        found = f"{MEAN_AVERAGE_PRECISION} {share} on {test_examples:,} test images"
+    text = f"{protocols[best].named_setting()}: {found}"
     compared = next((name for name in ranked if any(one.protocol == name for one in contrasts)), "")
     if not compared:
         return f"{text}."

@@ -36,6 +36,11 @@ class Task:
     missing_tests: Mapping[str, str] = field(default_factory=dict)
     """How to get the extra tests that are not there, by name."""
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image has any number of labels."""
+        return self.train.multi_label_classes is not None
+
     def splits(self) -> dict[str, Split]:
         """The splits by role."""
         named = {"train": self.train, "validation": self.validation, "test": self.test}
@@ -62,8 +67,17 @@ def open_dataset_task(data: TransferData, extra_tests: Sequence[ExtraTest] = ())
     """
     assert data.source is not None
     source = open_source(
-        data.source, data.data_dir, image_key=data.image_key, label_key=data.label_key
+        data.source,
+        data.data_dir,
+        image_key=data.image_key,
+        label_key=data.label_key,
+        multi_label=None,
     )
+    if source.multi_label and extra_tests:
+        raise UserError(
+            f"an image of {data.source} has any number of labels: extra_tests are of the most "
+            "probable class alone, leave them out"
+        )
     validation = data.validation_split
     opened, missing = open_extra_tests(extra_tests, data, source.class_names)
     return Task(

@@ -28,6 +28,18 @@ def check_transfer_config(config: TransferConfig) -> None:
         raise UserError(f"attention_images is {config.attention_images}: give 0 or more")
 
 
+def check_multi_label(config: TransferConfig) -> None:
+    """Raise a UserError where a protocol does not know images with any number of labels."""
+    for name, protocol in config.chosen_protocols().items():
+        if not protocol.MULTI_LABEL:
+            fine_tune = "; to fine-tune, vit pretrain --objective multi_label --init_from MODEL"
+            raise UserError(
+                f"protocol {name} needs images with one label, and those of {config.data.source} "
+                f"have any number: choose few_shot or linear_probe"
+                f"{fine_tune * (name == 'fine_tune')}"
+            )
+
+
 def _check_extra_tests(config: TransferConfig) -> None:
     if config.tasks and config.extra_tests:
         raise UserError("extra_tests belong to data.source, not to tasks: leave one of them out")

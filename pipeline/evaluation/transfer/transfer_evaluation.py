@@ -25,6 +25,8 @@ from pipeline.evaluation.protocols.scores import Score
 from pipeline.evaluation.reports.report import Outcomes, write_report
 from pipeline.evaluation.reports.score_table import shown_name
 from pipeline.evaluation.reports.transfer_result import (
+    ACCURACY,
+    MEAN_AVERAGE_PRECISION,
     MODEL,
     DataFacts,
     ProtocolResult,
@@ -32,7 +34,10 @@ from pipeline.evaluation.reports.transfer_result import (
     TransferResult,
 )
 from pipeline.evaluation.tasks.task import Task, open_dataset_task
-from pipeline.evaluation.transfer.check_transfer_config import check_transfer_config
+from pipeline.evaluation.transfer.check_transfer_config import (
+    check_multi_label,
+    check_transfer_config,
+)
 from pipeline.evaluation.transfer.frozen_features import frozen_features
 from pipeline.evaluation.transfer.remote_output import local_output
 from pipeline.evaluation.transfer.transfer_config import TransferConfig
@@ -78,7 +83,10 @@ def run_transfer(config: TransferConfig) -> TransferResult | SuiteResult:
         evaluate = partial(evaluate_task, config, evaluated, strategy)
         if config.tasks:
             return run_suite(config, evaluate, output)
-        return evaluate(open_dataset_task(config.data, config.extra_tests), output)
+        task = open_dataset_task(config.data, config.extra_tests)
+        if task.multi_label:
+            check_multi_label(config)
+        return evaluate(task, output)
 
 
 def evaluate_task(
@@ -114,7 +122,12 @@ def evaluate_task(
             who = "" if learner == MODEL else f" of {shown_name(learner)}"
             notes += [f"{name}{who}: {note}" for note in outcome.notes]
     protocols = {
-        name: ProtocolResult(chosen[name].HEADING, chosen[name].SETTING, _scores(by_learner))
+        name: ProtocolResult(
+            chosen[name].HEADING,
+            chosen[name].SETTING,
+            _scores(by_learner),
+            MEAN_AVERAGE_PRECISION if task.multi_label else ACCURACY,
+        )
         for name, by_learner in outcomes.items()
     }
     result = TransferResult(
@@ -171,7 +184,10 @@ def _data_facts(task: Task, features: Mapping[str, TaskFeatures]) -> DataFacts:
 
     counts = None
     if features:
-        counts = np.bincount(features[MODEL].train.labels, minlength=len(task.class_names)).tolist()
+        labels = features[MODEL].train.labels
+        if labels.ndim == 1:
+            labels = labels[:, None] == np.arange(len(task.class_names))
+        counts = labels.sum(axis=0).tolist()
     return DataFacts(
         identity=task.identity,
         class_names=list(task.class_names),

@@ -50,7 +50,7 @@ class MetricsLog:
             DiskFull: as every method here, where there is no space left.
             StorageFault: the bucket cannot be reached.
         """
-        self._jsonl = staged(jsonl)
+        self._home, self._jsonl = jsonl, staged(jsonl)
         self._senders = [Sender(path) for path in (tensorboard, jsonl)]
         self._writer = tf.summary.create_noop_writer()
         self.writes = write
@@ -90,7 +90,7 @@ class MetricsLog:
             return
         rows = scores.rows(class_names)
         with explain_full_disk("the scores of the classes", self._jsonl):
-            storage.write_text(class_scores_path(self._jsonl, step), json.dumps(rows, indent=0))
+            storage.write_text(class_scores_path(self._home, step), json.dumps(rows, indent=0))
         found = [row for row in rows if row["images"]]
         worst = sorted(found, key=lambda row: row["average_precision"])[:SHOWN_CLASSES]
         lines = ["| class | images | average precision | best F1 |", "|---|---:|---:|---:|"]
