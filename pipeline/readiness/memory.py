@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from pipeline.recipe.run_config import PretrainConfig
 from pipeline.training.objectives.objective import build_objective_model
 from pipeline.training.optimizers.make_optimizer import make_optimizer
 from pipeline.training.optimizers.optim_config import OptimConfig
+from pipeline.training.optimizers.optimizer import Optimizer
 from pipeline.training.optimizers.weight_rules import weight_rules
 
 FLOAT32 = 4
@@ -80,11 +82,22 @@ class Memory:
 def slot_bytes(model: keras.Model, optim: OptimConfig) -> int:
     """Bytes of the optimizer's slots for `model`, of which nothing is allocated."""
     with tf.Graph().as_default():
-        variables = [tf.Variable(tf.zeros(weight.shape)) for weight in model.trainable_variables]
-        slots = make_optimizer(variables, weight_rules(model, optim), optim).slots
-    return sum(
-        math.prod(slot.shape) * slot.dtype.size for table in slots for slot in table.values()
-    )
+        weights = [_stand_in(weight) for weight in model.trainable_variables]
+        return bytes_of(make_optimizer(weights, weight_rules(model, optim), optim))
+
+
+def bytes_of(optimizer: Optimizer) -> int:
+    """Bytes of all that an optimizer remembers."""
+    return sum(math.prod(slot.shape) * slot.dtype.size for slot in optimizer.memory)
+
+
+def _stand_in(weight: keras.Variable) -> keras.Variable:
+    """A variable of the same path and shape, in the graph that is the default."""
+    *scopes, name = weight.path.split("/")
+    with contextlib.ExitStack() as stack:
+        for scope in scopes:
+            stack.enter_context(keras.name_scope(scope))
+        return keras.Variable(tf.zeros(weight.shape), name=name)
 
 
 def checkpoint_bytes(model: keras.Model, config: PretrainConfig, slots: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import keras
@@ -22,6 +21,7 @@ from pipeline.readiness.device_checks import (
     check_workers,
 )
 from pipeline.readiness.memory import (
+    bytes_of,
     check_memory,
     checkpoint_bytes,
     compute_bytes,
@@ -105,11 +105,7 @@ def check_start(
         policy: Keras dtype policy of the model.
     """
     machine = look_at_machine(config)
-    slots = sum(
-        math.prod(slot.shape) * slot.dtype.size
-        for table in state.optimizer.slots
-        for slot in table.values()
-    )
+    slots = bytes_of(state.optimizer)
     data = config.data
     names = [data.train_split, *([data.eval_split] if data.eval_split else [])]
     return [

@@ -10,6 +10,7 @@ from groundwork.errors import UserError
 from pipeline.data.images.augment_preset import BLUR_PIXELS, USUAL_MAXIMUM
 from pipeline.devices.cluster import cluster_of
 from pipeline.recipe.run_config import PretrainConfig
+from pipeline.training.optimizers.keras_arguments import check_optimizer
 
 
 def check_run_config(config: PretrainConfig) -> None:
@@ -73,6 +74,7 @@ def check_run_config(config: PretrainConfig) -> None:
         value = _field(config, name)
         if value is not None and value < 0:
             raise UserError(f"{name} is {value}: it must not be negative")
+    _check_optimizer(config)
     _check_log_and_checkpoint(config)
     if config.transfer and not config.export:
         raise UserError("transfer evaluates the export: set export=true, or transfer=null")
@@ -92,6 +94,12 @@ def check_run_config(config: PretrainConfig) -> None:
             f"data.image_size is {config.data.image_size}: it must be at least {smallest}"
             f"{', for 3-Augment blurs' * config.data.three_augment}"
         )
+
+
+def _check_optimizer(config: PretrainConfig) -> None:
+    check_optimizer(config.optim)
+    if config.optim.optimizer == "schedule_free_adamw" and config.ema_decay is not None:
+        raise UserError("schedule_free_adamw evaluates a mean of its own: leave ema_decay out")
 
 
 def _check_workers(config: PretrainConfig) -> None:

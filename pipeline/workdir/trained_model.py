@@ -61,8 +61,7 @@ def load_trained_model(path: str, step: int | Literal["best"] | None = None) -> 
     if found is None:
         remedy = "train with --checkpoint.keep_best eval/accuracy" if step == "best" else "train"
         raise UserError(f"no checkpoint in {folder} yet: {remedy} first")
-    for variable, average in zip(state.variables, state.ema, strict=False):
-        variable.assign(average)
+    state.take_averages()
     if not config.reads_labels:
         model = as_classifier(model, len(class_names))
     newest = max(map(step_of, checkpoints_in(workdir.checkpoints)), default=found)

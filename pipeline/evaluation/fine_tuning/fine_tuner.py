@@ -105,8 +105,7 @@ class FineTuner:
                     progress.update(step + 1, f"loss {loss:.3f}")
         finally:
             progress.close()
-        for variable, average in zip(state.variables, state.ema, strict=False):
-            variable.assign(average)
+        state.take_averages()
 
     def predict(self, split: Split) -> dict[str, NDArray[Any]]:
         """Of every image, once each: the `probabilities` of the classes, float16 `[examples,
@@ -128,11 +127,9 @@ class FineTuner:
     def _reset(self, peak_rate: float, seed: int) -> None:
         state = self._state
         self.model.set_weights(self._initial)
-        for slots in state.optimizer.slots:
-            for slot in slots.values():
-                slot.assign(tf.zeros_like(slot))
-        for average, variable in zip(state.ema, state.variables, strict=False):
-            average.assign(variable)
+        for slot in state.optimizer.memory:
+            slot.assign(tf.zeros_like(slot))
+        state.adopt_weights()
         state.step.assign(0)
         state.seed.assign(seed)
         self._peak_rate.assign(peak_rate)

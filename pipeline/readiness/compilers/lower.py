@@ -163,7 +163,7 @@ def _parts(state: TrainState) -> dict[int, tuple[str, int]]:
     scale = state.loss_scale
     variables = {
         "weights": [weight.value for weight in state.model.variables],
-        "optimizer": [slot for table in state.optimizer.slots for slot in table.values()],
+        "optimizer": state.optimizer.memory,
         "average": state.ema,
         "state": [state.step, state.seed, *(scale.variables().values() if scale else ())],
     }

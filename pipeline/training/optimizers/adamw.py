@@ -44,12 +44,17 @@ class AdamW(Optimizer):
         if first.dtype == variable.dtype:
             self._update_fused(variable, first, second, gradient, rate, scalars)
             return
+        moment, squares = self._update_moments(slots, gradient)
+        bias = tf.sqrt(1 - scalars["beta2_power"]) / (1 - scalars["beta1_power"])
+        variable.assign_sub(rate * bias * moment / (tf.sqrt(squares) + self._config.epsilon))
+
+    def _update_moments(self, slots: Slots, gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Both moments, in float32, the first before it is rounded to be stored."""
+        first, second = slots["first_moment"], slots["second_moment"]
         beta1, beta2 = self._config.beta1, self._config.beta2
         moment = beta1 * tf.cast(first, tf.float32) + (1 - beta1) * gradient
         first.assign(tf.cast(moment, first.dtype))
-        squares = second.assign(beta2 * second + (1 - beta2) * tf.square(gradient))
-        bias = tf.sqrt(1 - scalars["beta2_power"]) / (1 - scalars["beta1_power"])
-        variable.assign_sub(rate * bias * moment / (tf.sqrt(squares) + self._config.epsilon))
+        return moment, second.assign(beta2 * second + (1 - beta2) * tf.square(gradient))
 
     def _update_fused(
         self,

@@ -1,6 +1,6 @@
 """Options of the optimizer, its schedule and clipping."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -8,9 +8,14 @@ from typing import Literal
 class OptimConfig:
     """The optimizer, its schedule and clipping."""
 
-    optimizer: Literal["adamw", "sgd", "adafactor"] = "adamw"
+    optimizer: str = "adamw"
     """Rule of the update: adamw; sgd with momentum, as the paper fine-tunes; adafactor as in
-    scaling ViT (arXiv 2106.04560), which keeps nearly no second moment."""
+    scaling ViT (arXiv 2106.04560), which keeps nearly no second moment; lamb as DeiT III;
+    schedule_free_adamw, for decay=constant (arXiv 2405.15682); or one of Keras by its name there,
+    such as keras.Muon (for the kernels of the blocks; AdamW for the rest) or keras.Lion."""
+    keras_options: dict[str, bool | int | float | None] = field(default_factory=dict)
+    """Arguments of an optimizer of Keras, such as {adam_beta_2: 0.95}; what is left out is Keras'
+    own default. Rates, weight decay, clipping and averages are the options here."""
     peak_lr: float = 1e-3
     """Learning rate at the end of warm-up."""
     warmup_steps: int = 10_000
@@ -27,11 +32,12 @@ class OptimConfig:
     momentum: float = 0.9
     """Share of the last update that sgd and adafactor carry on, in [0, 1)."""
     beta1: float = 0.9
-    """Decay of adamw's first moment."""
+    """Decay of the first moment of adamw and lamb; share of the mean that schedule_free_adamw
+    trains at."""
     beta2: float = 0.999
-    """Decay of adamw's second moment."""
+    """Decay of the second moment of adamw, lamb and schedule_free_adamw."""
     epsilon: float = 1e-8
-    """Number that adamw adds to the root of the second moment."""
+    """Number that these add to the root of the second moment."""
     moment_dtype: Literal["float32", "bfloat16"] = "float32"
     """Type in which the first moment, or momentum, is stored; it is computed in float32. bfloat16
     saves 2 bytes per weight."""

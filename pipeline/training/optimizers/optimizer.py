@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TypeAlias
 
+import keras
 import tensorflow as tf
 
 from pipeline.training.optimizers.optim_config import OptimConfig
 from pipeline.training.optimizers.weight_rules import WeightRule
 
 Slots: TypeAlias = dict[str, tf.Variable]
-Scalars: TypeAlias = dict[str, tf.Tensor]
+Scalars: TypeAlias = dict[str, tf.Tensor | float]
 
 
 class Optimizer(ABC):
@@ -31,19 +32,36 @@ class Optimizer(ABC):
     Attributes:
         variables: what it updates.
         slots: of each variable, what the optimizer remembers of it, by name.
+        shared: what it remembers beside that, by name.
+        decays_first: whether weights decay as above, or in the subclass's own update.
     """
+
+    decays_first = True
 
     def __init__(
         self,
-        variables: Sequence[tf.Variable],
+        weights: Sequence[keras.Variable],
         rules: Sequence[WeightRule],
         config: OptimConfig,
     ):
-        """Make the slots of `variables`; `rules` are theirs, in the same order."""
+        """Make the slots of `weights`; `rules` are theirs, in the same order."""
         self._config = config
         self._rules = list(rules)
-        self.variables = list(variables)
+        self.variables = [weight.value for weight in weights]
         self.slots = [self._make_slots(variable) for variable in self.variables]
+        self.shared: Slots = {}
+
+    @property
+    def memory(self) -> list[tf.Variable]:
+        """All that it remembers."""
+        return [slot for table in (*self.slots, self.shared) for slot in table.values()]
+
+    def adopt_weights(self) -> None:  # noqa: B027  # most remember nothing of the weights
+        """To call where the weights are given other values before the first update."""
+
+    def averages(self) -> list[tf.Tensor] | None:
+        """What the method evaluates in place of the weights that it trains; None: the weights."""
+        return None
 
     @abstractmethod
     def _make_slots(self, variable: tf.Variable) -> Slots:
@@ -110,9 +128,10 @@ class Optimizer(ABC):
             rate = scalars["learning_rate"]
             if rule.rate_scale != 1.0:
                 rate *= rule.rate_scale
-            if rule.weight_decay:
+            if rule.weight_decay and self.decays_first:
                 variable.assign_sub(variable * (rate * rule.weight_decay))
-            self._update(variable, slots, gradient, rate, scalars)
+            own = scalars | {"weight_decay": rule.weight_decay}
+            self._update(variable, slots, gradient, rate, own)
 
         if condition is None:
             update()

@@ -41,6 +41,11 @@ def weight_rules(model: keras.Model, config: OptimConfig) -> list[WeightRule]:
     ]
 
 
+def is_hidden_kernel(path: str) -> bool:
+    """Whether a weight is a kernel inside an encoder block: neither embedding nor head."""
+    return re.search(r"/block_\d+/.*/kernel$", path) is not None
+
+
 def _weight_decay(path: str, config: OptimConfig) -> float:
     if not path.endswith("/kernel"):
         return 0.0

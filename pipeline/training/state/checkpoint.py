@@ -188,8 +188,7 @@ def _copy_weights(state: TrainState, path: str, source: keras.Model) -> str:
             wrong.append(f"{weight.path} {tuple(weight.shape)}: {found}")
     if wrong:
         raise UserError(f"init_from: {path} has another architecture: {'; '.join(wrong[:5])}")
-    for average, variable in zip(state.ema, state.variables, strict=False):
-        average.assign(variable)
+    state.adopt_weights()
     places = {weight.path for weight in state.model.trainable_variables}
     layers = [weight.path.split("/")[1] for weight in source.trainable_variables]
     paths = [weight.path for weight in source.trainable_variables]

@@ -51,7 +51,9 @@ class TrainState:
         """
         self.model = model
         self.variables = [weight.value for weight in model.trainable_variables]
-        self.optimizer = make_optimizer(self.variables, weight_rules(model, optim), optim)
+        self.optimizer = make_optimizer(
+            model.trainable_variables, weight_rules(model, optim), optim
+        )
         self._ema_step = 1.0 - (ema_decay or 0.0)
         self.ema: list[tf.Variable] = []
         if ema_decay is not None:
@@ -101,6 +103,7 @@ class TrainState:
         tables: dict[str, dict[str, tf.Variable]] = {
             "model": {weight.path: weight.value for weight in self.model.weights},
             "ema": dict(zip(paths, self.ema, strict=False)),
+            "optimizer": dict(self.optimizer.shared),
         }
         for path, slots in zip(paths, self.optimizer.slots, strict=True):
             for name, slot in slots.items():
@@ -123,15 +126,36 @@ class TrainState:
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
-        """Within it the model carries the averages, where the run keeps them."""
-        if not self.ema:
+        """Within it the model carries the averages, where the run or its optimizer keeps them."""
+        if self.ema:
+            self._exchange()
+            try:
+                yield
+            finally:
+                self._exchange()
+            return
+        averages = self.optimizer.averages()
+        if averages is None:
             yield
             return
-        self._exchange()
+        trained = [tf.identity(variable) for variable in self.variables]
+        _assign(self.variables, averages)
         try:
             yield
         finally:
-            self._exchange()
+            _assign(self.variables, trained)
+
+    def take_averages(self) -> None:
+        """The weights become the averages, where the run or its optimizer keeps them: for good."""
+        averages = self.ema or self.optimizer.averages()
+        if averages is not None:
+            _assign(self.variables, averages)
+
+    def adopt_weights(self) -> None:
+        """To call where the weights are given other values before the first step."""
+        if self.ema:
+            _assign(self.ema, self.variables)
+        self.optimizer.adopt_weights()
 
     def _exchange_averages(self) -> None:
         """The model gets the averages, the averages' variables what is trained."""
@@ -148,6 +172,11 @@ class TrainState:
     def fingerprint(self) -> int:
         """A number of 64 bits that follows from every bit of the weights, and from their places."""
         return int(self._fingerprint())
+
+
+def _assign(variables: Sequence[tf.Variable], values: Sequence[tf.Tensor]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def _hash_of(variables: Sequence[tf.Variable]) -> tf.Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ def start_and_gradients(*shapes, scale=1.0):
 
 
 def run_ours(config, start, steps, rules=None):
-    variables = [tf.Variable(value) for value in start]
+    variables = [keras.Variable(value) for value in start]
     rules = rules or [WeightRule(config.weight_decay)] * len(start)
     optimizer = make_optimizer(variables, rules, config)
     for step, gradients in enumerate(steps):
@@ -46,6 +48,49 @@ def run_keras(reference, start, steps):
 def assert_close(found, expected, tolerance=1e-6):
     for mine, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(mine, other, atol=tolerance)
+
+
+@pytest.mark.parametrize("weight_decay", [0.3, 0.0])
+def test_lamb_scales_update_and_decay_of_weights_that_decay(weight_decay):
+    """As timm's Lamb, to whose formulas NVIDIA's FusedLAMB and DeiT III train."""
+    config = OptimConfig(optimizer="lamb", weight_decay=weight_decay, beta2=0.99, epsilon=1e-6)
+    start, steps = start_and_gradients((3, 4), (4,))
+    start[1][:] = 0.0
+    found, _ = run_ours(config, start, steps)
+    for index, begun in enumerate(start):
+        value, first, second = begun, 0.0, 0.0
+        for step, gradients in enumerate(steps, 1):
+            first = 0.9 * first + 0.1 * gradients[index]
+            second = 0.99 * second + 0.01 * gradients[index] ** 2
+            mean, square = first / (1 - 0.9**step), second / (1 - 0.99**step)
+            direction = mean / (np.sqrt(square) + 1e-6) + weight_decay * value
+            length = np.linalg.norm(value)
+            ratio = length / np.linalg.norm(direction) if weight_decay and length else 1.0
+            value = value - RATE * ratio * direction
+        np.testing.assert_allclose(found[index], value, atol=1e-6)
+
+
+def test_schedule_free_adamw_is_that_of_its_authors():
+    """The recurrences of arXiv 2405.15682 with the rates' squares as weights of the mean."""
+    config = OptimConfig(optimizer="schedule_free_adamw", beta1=0.8, beta2=0.9, epsilon=1e-6)
+    start, steps = start_and_gradients((3, 4))
+    weight = keras.Variable(start[0])
+    optimizer = make_optimizer([weight], [WeightRule(0.3)], config)
+    between = fast = mean = start[0]
+    second = rates = 0.0
+    for step, (gradient,) in enumerate(steps):
+        rate = RATE * min(step / 2, 1.0, 4 - step)  # 0 at first, then up, and down at the end
+        optimizer.apply([tf.constant(gradient)], tf.constant(rate), tf.constant(step))
+        second = 0.9 * second + 0.1 * gradient**2
+        scaled = gradient / (np.sqrt(second / (1 - 0.9 ** (step + 1))) + 1e-6)
+        fast = fast - rate * (scaled + 0.3 * between)
+        largest = RATE * min(step / 2, 1.0)
+        rates += largest**2
+        share = largest**2 / rates if rates else 0.0
+        mean = (1 - share) * mean + share * fast
+        between = 0.2 * fast + 0.8 * mean
+        np.testing.assert_allclose(weight.numpy(), between, atol=1e-6)
+        np.testing.assert_allclose(optimizer.averages()[0], mean, atol=1e-6)
 
 
 def rounded(array):
@@ -141,18 +186,20 @@ def test_moments_stored_in_bfloat16_are_computed_in_float32(name):
     np.testing.assert_allclose(found, value, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd", "adafactor"])
+@pytest.mark.parametrize("name", ["adamw", "sgd", "adafactor", "lamb", "keras.Lion"])
 def test_a_rule_scales_the_rate_of_its_weight_and_of_its_decay(name):
-    config = OptimConfig(optimizer=name, beta2=0.9, epsilon=1e-3)
+    config = OptimConfig(optimizer=name)
     start, steps = start_and_gradients((34, 35))
     (full,), _ = run_ours(config, start, steps[:1], [WeightRule(0.5, 1.0)])
     (tenth,), _ = run_ours(config, start, steps[:1], [WeightRule(0.5, 0.1)])
     np.testing.assert_allclose(tenth - start[0], 0.1 * (full - start[0]), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd", "adafactor"])
+@pytest.mark.parametrize(
+    "name", ["adamw", "sgd", "adafactor", "lamb", "schedule_free_adamw", "keras.Muon"]
+)
 def test_a_false_condition_leaves_everything_as_it_is(name):
-    variable = tf.Variable(tf.ones([34, 35]))
+    variable = keras.Variable(tf.ones([34, 35]))
     optimizer = make_optimizer([variable], [WeightRule(0.5)], OptimConfig(optimizer=name))
 
     @tf.function
@@ -161,7 +208,7 @@ def test_a_false_condition_leaves_everything_as_it_is(name):
 
     gradient = tf.fill([34, 35], float("nan"))
     apply(tf.constant(False), gradient)
-    for value in (variable, *optimizer.slots[0].values()):
+    for value in (variable.value, *optimizer.memory):
         assert np.ptp(tf.cast(value, tf.float32)) == 0 and np.isfinite(value.numpy()).all()
     apply(tf.constant(True), gradient)
     assert np.isnan(variable.numpy()).all()
@@ -171,7 +218,7 @@ def run_on_two_replicas(config, start, steps):
     """Each replica is given the same gradients, as the train step gives them."""
     strategy = mirrored_strategy(2)
     with strategy.scope():
-        variables = [tf.Variable(value) for value in start]
+        variables = [keras.Variable(value) for value in start]
         optimizer = make_optimizer(variables, [WeightRule(0.1)] * len(start), config)
 
     @tf.function
@@ -181,20 +228,26 @@ def run_on_two_replicas(config, start, steps):
     for step, gradients in enumerate(steps):
         apply([tf.constant(gradient) for gradient in gradients], tf.constant(step))
     return [
-        [value.numpy() for value in strategy.experimental_local_results(variable)]
+        [value.numpy() for value in strategy.experimental_local_results(variable.value)]
         for variable in variables
     ]
 
 
-@pytest.mark.parametrize("moment_dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", ["adamw", "sgd", "adafactor"])
+@pytest.mark.parametrize(
+    ("name", "moment_dtype"),
+    [
+        *itertools.product(["adamw", "sgd", "adafactor", "lamb"], ["float32", "bfloat16"]),
+        ("keras.Muon", "float32"),
+        ("schedule_free_adamw", "float32"),
+    ],
+)
 def test_two_replicas_and_xla_compute_the_same(name, moment_dtype):
     config = OptimConfig(optimizer=name, moment_dtype=moment_dtype, weight_decay=0.1, epsilon=1e-4)
     start, steps = start_and_gradients((34, 35), (4,))
     plain, _ = run_ours(config, start, steps)
     for replicas, expected in zip(run_on_two_replicas(config, start, steps), plain, strict=True):
         assert_close(replicas, [expected, expected])
-    variables = [tf.Variable(value) for value in start]
+    variables = [keras.Variable(value) for value in start]
     optimizer = make_optimizer(variables, [WeightRule(0.1)] * 2, config)
     compiled = tf.function(optimizer.apply, jit_compile=True)
     for step, gradients in enumerate(steps):

@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from pipeline.devices.strategy import mirrored_strategy
 from pipeline.training.model.build_model import build_model
+from pipeline.training.optimizers.optim_config import OptimConfig
+from pipeline.training.state.checkpoint import Checkpointer
 from pipeline.training.state.train_state import TrainState
 
 
@@ -58,3 +60,53 @@ def test_fingerprint_sees_one_bit_and_the_place_of_a_value(state):
         assert state.fingerprint() != before
     weight.assign(value)
     assert state.fingerprint() == before
+
+
+@pytest.fixture(params=["keras.Muon", "schedule_free_adamw"])
+def new_state(request, config):
+    def make(seed=0):
+        model = build_model(config.model, config.data.height_width, 3, seed=seed)
+        return TrainState(model, OptimConfig(request.param, weight_decay=0.1), seed=0)
+
+    return make
+
+
+def advance(state, steps):
+    for _ in range(steps):
+        generator = np.random.default_rng(int(state.step.numpy()))
+        gradients = [tf.constant(generator.normal(size=v.shape), v.dtype) for v in state.variables]
+        state.optimizer.apply(gradients, tf.constant(0.01), state.step)
+        state.step.assign_add(1)
+
+
+def test_a_restored_optimizer_goes_on_as_if_it_had_not_been_stopped(new_state, tmp_path):
+    state = new_state()
+    advance(state, 3)
+    checkpointer = Checkpointer(state, str(tmp_path))
+    checkpointer.save()
+    checkpointer.wait()
+    advance(state, 3)
+    restored = new_state(seed=1)
+    assert Checkpointer(restored, str(tmp_path)).restore() == 3
+    advance(restored, 3)
+    assert_equal(values(restored.variables), values(state.variables))
+
+
+@pytest.mark.parametrize("new_state", ["schedule_free_adamw"], indirect=True)
+def test_the_mean_of_schedule_free_adamw_takes_the_place_of_the_weights(new_state):
+    state = new_state()
+    for variable in state.variables:
+        variable.assign_add(tf.ones_like(variable))
+    state.adopt_weights()
+    begun = values(state.variables)
+    advance(state, 1)  # the first mean is that of one, and so are the weights between
+    for mean, weight in zip(state.optimizer.averages(), state.variables, strict=True):
+        np.testing.assert_allclose(mean, weight, atol=1e-6)
+    advance(state, 2)
+    weights, averages = values(state.variables), values(state.optimizer.averages())
+    with state.averaged_weights():
+        assert_equal(values(state.variables), averages)
+    assert_equal(values(state.variables), weights)
+    assert max(np.abs(a - b).max() for a, b in zip(averages, begun, strict=True)) < 0.1
+    state.take_averages()
+    assert_equal(values(state.variables), averages)
