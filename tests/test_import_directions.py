@@ -59,8 +59,8 @@ FOLDERS = {
     "training/state",
     "pipeline/training/loop": "devices figures process training/objectives training/state "
     "training/step",
-    "pipeline/recipe": "data data/images devices training/loop training/model training/optimizers "
-    "training/step",
+    "pipeline/recipe": "data data/images devices training/loop training/model "
+    "training/objectives training/optimizers training/step",
     "pipeline/workdir": "process data/dataset devices recipe training/loop training/objectives "
     "training/state",
     "pipeline/serving": "process data/images figures recipe",

@@ -10,6 +10,7 @@ from groundwork.errors import UserError
 from pipeline.data.images.augment_preset import BLUR_PIXELS, USUAL_MAXIMUM
 from pipeline.devices.cluster import cluster_of
 from pipeline.recipe.run_config import PretrainConfig
+from pipeline.training.objectives.objective_options import DistillationConfig
 from pipeline.training.optimizers.keras_arguments import check_optimizer
 
 
@@ -82,10 +83,7 @@ def check_run_config(config: PretrainConfig) -> None:
     _check_service(config)
     _check_keras_cv(config)
     _check_shares(config)
-    if not config.reads_labels:
-        _check_without_labels(config)
-    if config.mixed_labels == "whole":
-        _check_whole_labels(config)
+    _check_objective(config)
     _check_keep_best(config)
     _check_class_weights(config)
     smallest = BLUR_PIXELS if config.data.three_augment else 1
@@ -148,6 +146,15 @@ def _check_shares(config: PretrainConfig) -> None:
         )
 
 
+def _check_objective(config: PretrainConfig) -> None:
+    if not config.reads_labels:
+        _check_without_labels(config)
+    if config.mixed_labels == "whole":
+        _check_whole_labels(config)
+    if config.distillation is not None:
+        _check_distillation(config, config.distillation)
+
+
 def _check_without_labels(config: PretrainConfig) -> None:
     objective = config.objective
     share = _field(config, f"{objective}.mask_ratio")
@@ -187,6 +194,26 @@ def _check_keep_best(config: PretrainConfig) -> None:
             f"checkpoint.keep_best is {metric}, which an evaluation of this objective has not: "
             f"keep_best=eval/{score}"
         )
+
+
+def _check_distillation(config: PretrainConfig, distillation: DistillationConfig) -> None:
+    if config.objective != "classify":
+        raise UserError(f"objective={config.objective} does not go with distillation")
+    if config.loss != "softmax":
+        raise UserError(f"distillation goes with loss=softmax, not with loss={config.loss}")
+    if not 0 < distillation.weight <= 1:
+        raise UserError(f"distillation.weight is {distillation.weight}: choose from (0, 1]")
+    if not distillation.temperature > 0:
+        raise UserError(
+            f"distillation.temperature is {distillation.temperature}: it must be greater than 0"
+        )
+    if distillation.weight == 1:
+        for name, is_set in {
+            "label_smoothing": config.label_smoothing > 0,
+            "class_weights": config.class_weights != "none",
+        }.items():
+            if is_set:
+                raise UserError(f"distillation.weight=1 leaves the labels out: leave {name} out")
 
 
 def _check_whole_labels(config: PretrainConfig) -> None:

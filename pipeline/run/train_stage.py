@@ -26,6 +26,7 @@ from pipeline.devices import strategy as strategies
 from pipeline.devices.accelerators import find_accelerators
 from pipeline.devices.worker_agreement import check_workers_agree
 from pipeline.named_models.evaluated_model import initial_weights
+from pipeline.named_models.teacher import Teacher, open_teacher
 from pipeline.process.check import raise_first_error
 from pipeline.process.disk_full import explain_full_disk
 from pipeline.process.stop_signal import StopSignal
@@ -45,7 +46,11 @@ from pipeline.training.state.checkpoint import Checkpointer, start_state
 from pipeline.training.state.train_state import TrainState
 from pipeline.training.step.train_step import make_train_step
 from pipeline.workdir.run_record import run_record
-from pipeline.workdir.same_dataset import check_same_classes, check_same_dataset
+from pipeline.workdir.same_dataset import (
+    check_same_classes,
+    check_same_dataset,
+    check_same_teacher,
+)
 from pipeline.workdir.workdir import Workdir
 
 
@@ -69,12 +74,7 @@ def train(
     check_split_size(config, train_split)
     order = training_order(config, data, train_split, config.seed)
     total_steps = _total_steps(config, order)
-    window = config.log.profile_steps
-    if window and window[1] > total_steps:
-        raise UserError(
-            f"log.profile_steps ends with step {window[1]}, the run with step {total_steps}: "
-            f"choose earlier ones"
-        )
+    window = _profile_steps(config, total_steps)
     chief = strategies.is_chief(strategy)
     jit_compile = strategies.use_xla(config.jit_compile, strategy)
 
@@ -95,6 +95,7 @@ def train(
             ema_decay=config.ema_decay,
             scale_loss=policy == "mixed_float16",
         )
+        teacher = _open_teacher(config, workdir, source, policy)
     checks = check_start(config, source, state, replicas=replicas, policy=policy)
     raise_first_error(checks)
     checkpointer = Checkpointer(state, workdir.checkpoints, config.checkpoint.keep, write=chief)
@@ -109,6 +110,7 @@ def train(
             "dataset": source.fingerprint,
             "train split": train_split.fingerprint,
             "eval split": eval_split.fingerprint if eval_split else "none",
+            "teacher": teacher.fingerprint if teacher else "none",
         },
         f"all need the same dataset and one workdir that every worker sees ({config.workdir})",
     )
@@ -149,6 +151,7 @@ def train(
                     precision=policy,
                     start_step=start_step,
                     total_steps=total_steps,
+                    teacher=teacher.fingerprint if teacher else None,
                 )
             )
     watchdog = Watchdog(config.stall_timeout, f"worker {strategies.worker_index(strategy)}")
@@ -165,6 +168,7 @@ def train(
             total_steps=total_steps,
             jit_compile=jit_compile,
             class_weights=_class_weights(config, workdir, source, train_split, chief),
+            teacher=teacher and teacher.model,
         ),
         batches=distributed_train_batches(strategy, order, train_split, data, start_step),
         evaluate=evaluate,
@@ -214,6 +218,17 @@ def _open_data(config: PretrainConfig, workdir: Workdir) -> tuple[Source, Split,
     return source, train_split, eval_split
 
 
+def _open_teacher(
+    config: PretrainConfig, workdir: Workdir, source: Source, policy: str
+) -> Teacher | None:
+    """The teacher, if the run has one, and if it is the one that it was begun with."""
+    if config.distillation is None:
+        return None
+    teacher = open_teacher(config.distillation.teacher, source.class_names, policy)
+    check_same_teacher(workdir, teacher.fingerprint)
+    return teacher
+
+
 def _evaluate(evaluate: Evaluate, batches: Batches, read: ReadBatches) -> Evaluation:
     with contextlib.closing(read(batches)) as reader:
         return evaluate(reader)
@@ -253,6 +268,16 @@ def _total_steps(config: PretrainConfig, order: EpochOrder) -> int:
         assert config.steps is not None  # check_run_config
         return config.steps
     return max(1, round(config.epochs * order.steps_per_epoch))
+
+
+def _profile_steps(config: PretrainConfig, total_steps: int) -> tuple[int, int] | None:
+    window = config.log.profile_steps
+    if window and window[1] > total_steps:
+        raise UserError(
+            f"log.profile_steps ends with step {window[1]}, the run with step {total_steps}: "
+            f"choose earlier ones"
+        )
+    return window
 
 
 def _input_remedy(config: PretrainConfig) -> str:

@@ -27,6 +27,7 @@ def run_record(
     precision: str,
     start_step: int,
     total_steps: int,
+    teacher: str | None,
 ) -> dict[str, Any]:
     """One start of a run as JSON values: its options, where it began, and what it ran on."""
     splits = [split for split in (train_split, eval_split) if split]
@@ -47,4 +48,5 @@ def run_record(
         "parameters": sum(weight.shape.num_elements() for weight in model.trainable_variables),
         "training_flops_per_image": training_flops(model),
         "batch_size": config.batch_size,
+        "teacher": teacher,
     }

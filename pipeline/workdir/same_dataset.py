@@ -1,4 +1,4 @@
-"""Whether a run that goes on reads what it was begun with.
+"""Whether a run that goes on reads what it was begun with, and learns from the same teacher.
 
 Weights know classes by their number alone: with the classes in another order the same weights
 would go on, and be exported, under other names.
@@ -33,6 +33,17 @@ def check_same_dataset(workdir: Workdir, source: Source) -> None:
             f"{source.origin} is not the dataset that the run in {workdir.path} was begun with: "
             "its description (features, counts, job) is another. Restore that dataset, or choose "
             f"another workdir; --resume {workdir.path} there goes on from these weights"
+        )
+
+
+def check_same_teacher(workdir: Workdir, fingerprint: str) -> None:
+    """Raise a UserError where the run in `workdir` has learned from another teacher so far."""
+    starts = workdir.load_starts() if checkpoints_in(workdir.checkpoints) else []
+    before = starts[-1].get("teacher") if starts else None
+    if before not in (None, fingerprint):
+        raise UserError(
+            f"distillation.teacher has other weights than the one that the run in {workdir.path} "
+            "was begun with: restore that one, or choose another workdir"
         )
 
 

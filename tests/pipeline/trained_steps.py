@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.data.batches.distributed_batches import distributed_train_batches, training_order
 from pipeline.data.dataset.source import open_source
+from pipeline.named_models.teacher import open_teacher
 from pipeline.training.model.build_model import build_model
 from pipeline.training.state.train_state import TrainState
 from pipeline.training.step.train_step import make_train_step
@@ -21,16 +22,23 @@ def train(config, strategy, jit_compile=False, policy="float32"):
     # The gradient of the keys' bias is zero but for rounding (softmax ignores a shift), and Adam
     # divides by its size: a larger epsilon keeps that rounding from becoming a step.
     config = replace(config, optim=replace(config.optim, epsilon=1e-4))
-    split = open_source(config.data.source, multi_label=config.multi_label).split("train")
+    source = open_source(config.data.source, multi_label=config.multi_label)
+    split = source.split("train")
     with strategy.scope():
         model = build_model(
             config.model, config.data.height_width, 3, seed=config.seed, policy=policy
         )
         state = TrainState(model, config.optim, seed=config.seed, ema_decay=config.ema_decay)
+        teacher = None
+        if config.distillation:
+            name = config.distillation.teacher
+            teacher = open_teacher(name, source.class_names, policy).model
     # A zero head hides the gradients of all that is before it in the first step.
     for weight in model.get_layer("head").trainable_variables:
         weight.assign(np.random.default_rng(0).normal(0, 0.5, weight.shape))
-    step = make_train_step(strategy, state, config, total_steps=10, jit_compile=jit_compile)
+    step = make_train_step(
+        strategy, state, config, total_steps=10, jit_compile=jit_compile, teacher=teacher
+    )
     batches = iter(
         distributed_train_batches(
             strategy, training_order(config, config.data, split, config.seed), split, config.data, 0

@@ -41,17 +41,9 @@ class Classification:
         *mixing: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Cross-entropy with the labels, and hits of `hits`."""
-        if not mixing:
-            logits = model(images, training=True, seeds=seeds)
-            return self._losses(logits, labels), self._hits(logits, labels)
-        keep, share = mixing
-        logits = model(mix_images(images, keep), training=True, seeds=seeds)
-        others = swap_pairs(labels)
-        if self._options.mixed_labels == "whole":
-            return self._losses_of_both(logits, labels, others, share), hits(logits, labels)
-        # The loss is linear in the target.
-        own, others = self._losses(logits, labels), self._losses(logits, others)
-        return share * own + (1.0 - share) * others, self._hits(logits, labels)
+        seen = mix_images(images, mixing[0]) if mixing else images
+        logits = model(seen, training=True, seeds=seeds)
+        return self._label_losses(logits, labels, *mixing), self._hits(logits, labels)
 
     def evaluation_scores(
         self, model: keras.Model, images: tf.Tensor, labels: tf.Tensor
@@ -67,6 +59,17 @@ class Classification:
 
     def _hits(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         return hits(logits, labels)
+
+    def _label_losses(self, logits: tf.Tensor, labels: tf.Tensor, *mixing: tf.Tensor) -> tf.Tensor:
+        """Cross-entropy with the labels, or with those of each mixed pair."""
+        if not mixing:
+            return self._losses(logits, labels)
+        share, others = mixing[1], swap_pairs(labels)
+        if self._options.mixed_labels == "whole":
+            return self._losses_of_both(logits, labels, others, share)
+        # The loss is linear in the target.
+        own, other = self._losses(logits, labels), self._losses(logits, others)
+        return share * own + (1.0 - share) * other
 
     def _losses(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         losses = cross_entropy(logits, labels, self._options.loss, self._options.label_smoothing)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from pipeline.training.model.build_model import build_model
 from pipeline.training.model.model_config import ModelConfig
 from pipeline.training.objectives.classification import Classification
+from pipeline.training.objectives.distillation import Distillation
 from pipeline.training.objectives.masked_patches import MaskedPatches, build_patch_predictor
 from pipeline.training.objectives.multi_label import MultiLabel
 from pipeline.training.objectives.objective_options import ObjectiveOptions
@@ -50,7 +51,10 @@ class Objective(Protocol):
 
 
 def make_objective(
-    options: ObjectiveOptions, model: keras.Model, class_weights: Sequence[float] | None = None
+    options: ObjectiveOptions,
+    model: keras.Model,
+    class_weights: Sequence[float] | None = None,
+    teacher: keras.Model | None = None,
 ) -> Objective:
     """The objective that `options` name.
 
@@ -58,9 +62,12 @@ def make_objective(
         options: what is learned, and its loss.
         model: what it will score.
         class_weights: factor of the training loss for each class; None: 1.
+        teacher: what it learns from beside the labels; None: nothing.
     """
     if not options.reads_labels:
         return MaskedPatches(model)
+    if teacher is not None:
+        return Distillation(options, model.num_classes, class_weights, teacher)
     kind = MultiLabel if options.objective == "multi_label" else Classification
     return kind(options, model.num_classes, class_weights)
 

@@ -31,6 +31,23 @@ class MaskedAutoencoderConfig:
     """Predict the pixels of each patch brought to mean 0 and variance 1."""
 
 
+@dataclass
+class DistillationConfig:
+    """Learning from the answers of another model to the same images."""
+
+    teacher: str
+    """What answers: an export, a workdir, a file of weights or a name such as hf://timm/NAME,
+    trained by softmax on the same classes. It sees each view at its own image size. preflight does
+    not count its memory."""
+    kind: Literal["soft", "hard"] = "soft"
+    """Learn the teacher's probabilities, or the class that it chooses."""
+    weight: float = 1.0
+    """Share of the loss that the teacher has, in (0, 1]; the labels have the rest. 1: function
+    matching, of "A good and patient teacher" (arXiv 2106.05237)."""
+    temperature: float = 1.0
+    """soft: divides the logits of both."""
+
+
 @dataclass(kw_only=True)
 class ObjectiveOptions:
     """What is learned, and its loss."""
@@ -56,6 +73,8 @@ class ObjectiveOptions:
     auto: in inverse proportion to the frequency of the class, 1 on average over the labels, which
     are counted once in the training split. Or weights by name, such as '{cat: 2, dog: 0.5}', 1 for
     the others."""
+    distillation: DistillationConfig | None = None
+    """Distillation of a teacher; null: none."""
 
     @property
     def reads_labels(self) -> bool:

@@ -44,8 +44,7 @@ class KerasOptimizer(Optimizer):
         except ValueError as error:
             raise UserError(f"optim.keras_options of {name}: {one_line(error, None)}") from error
         self._keras.build(list(weights))
-        of_the_step = (self._keras.iterations, self._keras.learning_rate)
-        kept = [v for v in self._keras.variables if all(v is not own for own in of_the_step)]
+        kept = [v for v in self._keras.variables if v is not self._keras.learning_rate]
         # By number too, for some paths are given twice.
         self.shared = {f"{i:04}/{v.path}": v.value for i, v in enumerate(kept)}
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import keras
 import tensorflow as tf
 
+from groundwork.errors import UserError
 from pipeline.training.objectives.mixing import draw_mixing
 from pipeline.training.objectives.objective import make_objective
 from pipeline.training.state.train_state import TrainState
@@ -36,6 +38,7 @@ def make_train_step(
     jit_compile: bool,
     class_weights: Sequence[float] | None = None,
     schedule: Schedule | None = None,
+    teacher: keras.Model | None = None,
 ) -> TrainStep:
     """Compile the step.
 
@@ -47,6 +50,7 @@ def make_train_step(
         jit_compile: whether XLA compiles the forward and backward pass.
         class_weights: factor of the loss of each class; None: 1.
         schedule: the learning rate; None: that of `config.optim` over `total_steps`.
+        teacher: of `config.distillation`, created under the same strategy.
 
     Returns:
         A function of a distributed batch: images `[batch, height, width, 3]` in [-1, 1], labels
@@ -63,6 +67,7 @@ def make_train_step(
         jit_compile=jit_compile,
         class_weights=class_weights,
         schedule=schedule,
+        teacher=teacher,
     )
 
     def train_step(images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor) -> Metrics:
@@ -99,15 +104,24 @@ def make_replica_step(
     jit_compile: bool,
     class_weights: Sequence[float] | None = None,
     schedule: Schedule | None = None,
+    teacher: keras.Model | None = None,
 ) -> Callable[..., Metrics]:
     """What each replica does, all of which a TPU compiles: it is run by `strategy.run`.
 
     Returns:
         A function of a replica's images, labels and seeds and, where images are mixed, of the
         step's `Mixing`. It updates the weights, moments and averages of `state`, not its step.
+
+    Raises:
+        UserError: `config` has a distillation, and there is no teacher.
     """
+    if config.distillation is not None and teacher is None:
+        raise UserError(
+            "distillation: only training opens the teacher: leave it out here, with "
+            "--distillation null"
+        )
     optim = config.optim
-    objective = make_objective(config, state.model, class_weights)
+    objective = make_objective(config, state.model, class_weights, teacher)
     rate_after = schedule or partial(learning_rate, config=optim, total_steps=total_steps)
     batch_gradient = make_batch_gradient(state, config, objective, jit_compile=jit_compile)
 

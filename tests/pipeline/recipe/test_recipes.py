@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
 import yaml
+from exported_models import export_tiny_vit, tiny_vit
 
 from groundwork import command_line
 from groundwork.errors import UserError
@@ -57,7 +59,15 @@ def smallest_model(variant: str) -> dict[str, object]:
     return {"variant": "Ti/16", **TINY_VIT}
 
 
-def shrink(recipe: PretrainConfig, source: str, change) -> PretrainConfig:
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory) -> str:
+    """What a distilled recipe learns from instead."""
+    folder = tmp_path_factory.mktemp("teacher") / "export"
+    export_tiny_vit(folder, tiny_vit(image_size=(32, 32)))
+    return str(folder)
+
+
+def shrink(recipe: PretrainConfig, source: str, teacher: str, change) -> PretrainConfig:
     """Two steps on 32-pixel images. Numbers become small or the same; every choice is kept."""
     model, optim = recipe.model, recipe.optim
     return change(
@@ -73,6 +83,7 @@ def shrink(recipe: PretrainConfig, source: str, change) -> PretrainConfig:
         **{f"model__{field}": value for field, value in smallest_model(model.variant).items()},
         model__representation_size=model.representation_size and 16,
         model__dropout_rate=model.dropout_rate and 0.1,
+        model__stochastic_depth_rate=model.stochastic_depth_rate and 0.1,
         model__head_bias_init=-1.0 if model.head_bias_init else 0.0,
         masked_autoencoder__decoder_width=16,
         masked_autoencoder__decoder_layers=1,
@@ -92,6 +103,8 @@ def shrink(recipe: PretrainConfig, source: str, change) -> PretrainConfig:
         eval_every_steps=None,
         eval_batch_size=None,
         jit_compile="false",
+        init_from=None,
+        distillation=recipe.distillation and replace(recipe.distillation, teacher=teacher),
         export=False,
         transfer=None,
     )
@@ -104,8 +117,8 @@ def finished_runs() -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name)
-def test_recipe_runs(path, shapes_folder, tmp_path, change, finished_runs):
-    small = shrink(load(path), str(shapes_folder), change)
+def test_recipe_runs(path, shapes_folder, teacher, tmp_path, change, finished_runs):
+    small = shrink(load(path), str(shapes_folder), teacher, change)
     key = command_line.to_yaml(small)
     if key not in finished_runs:
         workdir = tmp_path / "run"
