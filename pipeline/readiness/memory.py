@@ -16,6 +16,7 @@ from pipeline.process.check import Check, gigabytes
 from pipeline.readiness.activations import activations
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.training.objectives.objective import build_objective_model
+from pipeline.training.optimizers.keras_arguments import WITH_MOMENT_DTYPE
 from pipeline.training.optimizers.make_optimizer import make_optimizer
 from pipeline.training.optimizers.optim_config import OptimConfig
 from pipeline.training.optimizers.optimizer import Optimizer
@@ -282,6 +283,7 @@ def _remedies(config: PretrainConfig, replicas: int) -> dict[str, list[tuple[str
         "moments": (
             [("--optim.moment_dtype bfloat16", bfloat16)]
             if config.optim.moment_dtype == "float32"
+            and config.optim.optimizer in WITH_MOMENT_DTYPE
             else []
         ),
         "batch": [

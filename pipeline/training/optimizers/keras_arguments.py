@@ -16,6 +16,8 @@ from pipeline.training.optimizers.optim_config import OptimConfig
 
 PREFIX = "keras."
 OWN = ("adamw", "sgd", "adafactor", "lamb", "schedule_free_adamw")
+WITH_MOMENT_DTYPE = ("adamw", "sgd", "adafactor", "lamb")
+"""Those whose first moment may be stored in bfloat16."""
 OF_OWN_ALONE = ("momentum", "beta1", "beta2", "epsilon", "moment_dtype")
 LEFT_OUT = ("Nadam", "ScheduleFreeAdamW")
 """Nadam multiplies a number outside of its `update_step`, where it knows of one replica alone; of
@@ -30,7 +32,7 @@ def check_optimizer(config: OptimConfig) -> None:
     if name in OWN:
         if options:
             raise UserError(f"optim.keras_options are of optimizers of Keras, not of {name}")
-        if name == "schedule_free_adamw" and config.moment_dtype != "float32":
+        if name not in WITH_MOMENT_DTYPE and config.moment_dtype != "float32":
             raise UserError(f"optim.moment_dtype={config.moment_dtype} is not for {name}")
         if name == "schedule_free_adamw" and not config.beta1:
             raise UserError(f"optim.beta1 is 0: of {name} it must be greater")
