@@ -31,7 +31,7 @@ def main() -> int:
         assert options.workdir is not None
         from pipeline.run.export_stage import export_run
 
-        run = ExportConfig(options.workdir, options.output, options.checkpoint)
+        run = ExportConfig(options.workdir, options.output, options.checkpoint, options.patch_size)
         _print_export(export_run(run), options.output)
     else:
         _print_conversion(_convert(options), options.output)
@@ -42,8 +42,10 @@ def _check(options: ExportOptions) -> None:
     if options.to == "saved_model":
         if (options.workdir is None) == (options.model is None):
             raise UserError("give either workdir, of a run, or model, such as hf://timm/NAME")
-        if options.model is not None and options.checkpoint is not None:
-            raise UserError("checkpoint is for workdir: leave it out, or give --workdir")
+        if options.model is not None and (options.checkpoint or options.patch_size) is not None:
+            raise UserError(
+                "checkpoint and patch_size are for workdir: leave them out, or give --workdir"
+            )
         if options.data.source or options.precision != "float32":
             raise UserError("data and precision are for --to litert or onnx")
         return
@@ -52,8 +54,10 @@ def _check(options: ExportOptions) -> None:
             f"model is missing: --to {options.to} converts an export folder or a model by name; "
             f"make one of a run with {PROG} --workdir RUN --output MODEL"
         )
-    if options.workdir or options.checkpoint is not None:
-        raise UserError("workdir and checkpoint are for --to saved_model; give --model alone")
+    if options.workdir or (options.checkpoint or options.patch_size) is not None:
+        raise UserError(
+            "workdir, checkpoint and patch_size are for --to saved_model; give --model alone"
+        )
 
 
 def _convert(options: ExportOptions) -> Conversion:

@@ -86,11 +86,10 @@ FOLDERS = {
     "pipeline/run": "data/batches data/dataset data/images devices evaluation/tasks "
     "evaluation/transfer named_models process readiness recipe serving training/loop "
     "training/objectives training/state training/step workdir",
-    "pipeline/speed": "data/batches data/dataset devices recipe serving training/model "
-    "training/objectives "
-    "training/state training/step",
+    "pipeline/speed": "data/batches data/dataset devices recipe serving training/loop "
+    "training/model training/objectives training/state training/step",
     "pipeline/study": "data/dataset evaluation/reports evaluation/transfer figures process "
-    "readiness recipe training/objectives",
+    "readiness recipe training/loop training/objectives",
 }
 
 

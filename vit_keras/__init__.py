@@ -20,6 +20,7 @@ from vit_keras.preprocessing import Preprocess, Preprocessing, preprocess
 from vit_keras.variants import ENCODER_SIZES, parse_variant
 from vit_keras.vision_transformer import VisionTransformer
 from vit_keras.weights import (
+    AtPatchSize,
     adapt_model,
     from_pretrained,
     load_weights,
@@ -30,6 +31,7 @@ from vit_keras.weights import (
 
 __all__ = [
     "ENCODER_SIZES",
+    "AtPatchSize",
     "BiTResNet",
     "MaskedAutoencoder",
     "MaskedPatchModel",

@@ -16,6 +16,7 @@ from pipeline.process.check import Check, gigabytes
 from pipeline.readiness.activations import activations
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.training.objectives.objective import build_objective_model
+from pipeline.training.objectives.patch_sizes import model_at
 from pipeline.training.optimizers.keras_arguments import WITH_MOMENT_DTYPE
 from pipeline.training.optimizers.make_optimizer import make_optimizer
 from pipeline.training.optimizers.optim_config import OptimConfig
@@ -130,7 +131,8 @@ def estimate(
     parameters = _parameters(model)
     per_replica = math.ceil(config.batch_size / replicas)
     microbatch = math.ceil(per_replica / config.accumulate)
-    kept = activations(model, compute_bytes, device, config.model.remat)
+    largest = model_at(model, min(config.patch_sizes)).model if config.patch_sizes else model
+    kept = activations(largest, compute_bytes, device, config.model.remat)
     passed = microbatch * (kept.kept + kept.working)
     copied = compute_bytes < FLOAT32 and device != "TPU"  # which casts within its products
     summed = (config.accumulate > 1) + (config.optim.sam_rho is not None)

@@ -86,6 +86,7 @@ def check_run_config(config: PretrainConfig) -> None:
     _check_objective(config)
     _check_keep_best(config)
     _check_class_weights(config)
+    _check_patch_sizes(config)
     smallest = BLUR_PIXELS if config.data.three_augment else 1
     if min(config.data.height_width) < smallest:
         raise UserError(
@@ -225,6 +226,23 @@ def _check_whole_labels(config: PretrainConfig) -> None:
         raise UserError("mixed_labels=whole does not go with class_weights: leave it out")
     if not config.data.mixes_images:
         raise UserError("mixed_labels=whole needs data.mixup_alpha or data.cutmix_alpha")
+
+
+def _check_patch_sizes(config: PretrainConfig) -> None:
+    sides = config.data.height_width
+    for size in config.patch_sizes or ():
+        if size < 1 or any(side % size for side in sides):
+            known = [n for n in range(4, min(sides) + 1) if not any(side % n for side in sides)]
+            raise UserError(
+                f"patch_sizes has {size}, which does not divide data.image_size "
+                f"{config.data.image_size}: choose from {', '.join(map(str, known))}"
+            )
+    for name, is_set in {
+        f"objective={config.objective}": not config.reads_labels,
+        "model.remat": bool(config.model.remat),
+    }.items():
+        if config.patch_sizes and is_set:
+            raise UserError(f"patch_sizes do not go with {name}: leave one of them out")
 
 
 def _check_log_and_checkpoint(config: PretrainConfig) -> None:

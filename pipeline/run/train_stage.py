@@ -177,7 +177,10 @@ def train(
         watchdog=watchdog,
         log=log,
         compute=ComputeMeter(
-            accelerators, training_flops(model), log.device_hours, log.useful_hours
+            accelerators,
+            training_flops(model, config.patch_sizes),
+            log.device_hours,
+            log.useful_hours,
         ),
         class_names=source.class_names,
         profile=ProfileWindow(*window, workdir.tensorboard) if window and chief else None,

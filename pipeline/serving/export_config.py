@@ -32,6 +32,8 @@ class ExportConfig:
     """Folder to write; an export that is there already is replaced."""
     checkpoint: int | Literal["best"] | None = None
     """Step of the checkpoint; "best": that of the best evaluation; None: the newest."""
+    patch_size: int | None = None
+    """Side of a patch, in pixels; None: the model's own."""
 
 
 @dataclass
@@ -48,6 +50,9 @@ class ExportOptions:
     checkpoint: int | Literal["best"] | None = None
     """Step of the checkpoint to export; best: that of the best evaluation, of a run with
     `checkpoint.keep_best`; null: the newest."""
+    patch_size: int | None = None
+    """Side of a patch, in pixels, to which the run's patch and position embeddings are resized, as
+    of one trained with `patch_sizes` (FlexiViT); null: the model's own."""
     to: Literal["saved_model", "litert", "onnx"] = "saved_model"
     """What to write. litert and onnx convert an export, given as `model`."""
     model: str | None = None

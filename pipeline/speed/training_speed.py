@@ -22,11 +22,11 @@ from pipeline.data.dataset.split import Split
 from pipeline.devices import strategy as strategies
 from pipeline.speed.benchmark_config import TrainingBenchmarkConfig
 from pipeline.speed.bottleneck import Bottleneck, Machine, find_bottleneck
+from pipeline.training.loop.compute_meter import training_flops
 from pipeline.training.model.build_model import build_model
 from pipeline.training.objectives.objective import label_spec
 from pipeline.training.state.train_state import TrainState
 from pipeline.training.step.train_step import TrainStep, make_train_step
-from vit_keras.flops import model_cost
 
 WARM_UP_BATCHES = 2
 
@@ -155,7 +155,7 @@ def _make_step(
         total_steps=config.steps or 1_000_000,  # how long the schedule is costs nothing
         jit_compile=strategies.use_xla(config.jit_compile, strategy),
     )
-    return lambda batch: train_step(*batch), model_cost(model).training_flops / 1e9
+    return lambda batch: train_step(*batch), training_flops(model, config.patch_sizes) / 1e9
 
 
 def _synthetic(

@@ -9,6 +9,7 @@ import keras
 
 from pipeline.readiness.memory import checkpoint_bytes, slot_bytes
 from pipeline.recipe.run_config import PretrainConfig
+from pipeline.training.loop.compute_meter import training_flops
 from pipeline.training.objectives.objective import build_objective_model
 from vit_keras.flops import Cost, model_cost
 
@@ -53,7 +54,9 @@ def training_cost(recipe: PretrainConfig, num_classes: int, images: int) -> Trai
     return TrainingCost(
         model=cost,
         images=images,
-        flops=float(cost.training_flops) * images * (SAM_PASSES if recipe.optim.sam_rho else 1),
+        flops=float(training_flops(model, recipe.patch_sizes))
+        * images
+        * (SAM_PASSES if recipe.optim.sam_rho else 1),
         storage_bytes=recipe.checkpoint.keep * checkpoint + exports,
     )
 

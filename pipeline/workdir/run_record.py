@@ -46,7 +46,7 @@ def run_record(
             "images": {split.name: split.num_examples for split in splits},
         },
         "parameters": sum(weight.shape.num_elements() for weight in model.trainable_variables),
-        "training_flops_per_image": training_flops(model),
+        "training_flops_per_image": training_flops(model, config.patch_sizes),
         "batch_size": config.batch_size,
         "teacher": teacher,
     }

@@ -164,7 +164,7 @@ def _adapt(
             if config["representation_size"] is None:
                 weights = {p: w for p, w in weights.items() if not p.startswith("pre_logits/")}
     target: Model = type(source).from_config(config)
-    weights = _resample(source, target, weights, method)
+    weights = resample_weights(source, target, weights, method)
     shapes = {path: tuple(weight.shape) for path, weight in weights_by_path(target).items()}
     strange = [p for p, w in weights.items() if shapes.get(p) != w.shape]
     if strange:
@@ -176,9 +176,14 @@ def _adapt(
     return target
 
 
-def _resample(
+def resample_weights(
     source: ImageClassifier, target: ImageClassifier, weights: Arrays, method: Method
 ) -> Arrays:
+    """Weights of `source` by path, arrays or tensors, for the patches and grid of `target`.
+
+    Raises:
+        ValueError: relative position embeddings for another grid.
+    """
     if not isinstance(source, VisionTransformer):
         return weights
     assert isinstance(target, VisionTransformer)
@@ -202,9 +207,11 @@ def _resample(
         elif source.position_embedding == "learned_1d":
             # What stands before the grid is the class token's, as the model's config says.
             before = source.num_prefix_tokens - source.num_unpositioned_tokens
-            table = weight[0, before:].reshape(rows, columns, -1)
-            table = resample_grid(table, grid, method).reshape(1, grid[0] * grid[1], -1)
-            resampled[path] = np.concatenate([weight[:, :before], table], axis=1)
+            of_kind = np if isinstance(weight, np.ndarray) else ops
+            table = of_kind.reshape(weight[0, before:], (rows, columns, -1))
+            table = resample_grid(table, grid, method)
+            table = of_kind.reshape(table, (1, grid[0] * grid[1], -1))
+            resampled[path] = of_kind.concatenate([weight[:, :before], table], axis=1)
         else:
             raise ValueError(
                 "relative position embeddings belong to a sequence length: no resampling is "

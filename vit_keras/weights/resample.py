@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from keras import ops
 
+Array = Any
+"""An array of NumPy, or a tensor of Keras' backend."""
 Method = Literal["bilinear", "bilinear_centers", "bicubic", "bicubic_antialias"]
 
 
-def resample_grid(
-    grid: np.ndarray, size: tuple[int, int], method: Method = "bilinear"
-) -> np.ndarray:
+def resample_grid(grid: Array, size: tuple[int, int], method: Method = "bilinear") -> Array:
     """Resample a grid of vectors.
 
     Args:
-        grid: `[rows, columns, width]`.
+        grid: `[rows, columns, width]`, an array of NumPy or a tensor of Keras' backend.
         size: rows and columns of the result.
         method: "bilinear": corners stay corners, as `scipy.ndimage.zoom(order=1)` in the official
             code (vision_transformer, checkpoint.py). The others keep the cells' centers, as
@@ -35,25 +36,24 @@ def resample_grid(
     rows, columns = (
         _matrix(old, new, method) for old, new in zip(grid.shape[:2], size, strict=True)
     )
-    resampled: np.ndarray = np.einsum("ij,jkd,lk->ild", rows, grid, columns, optimize=True)
-    return resampled.astype(grid.dtype)
+    return _along_both("ij,jkd,lk->ild", rows, grid, columns)
 
 
-def resample_line(line: np.ndarray, length: int, method: Method = "bilinear") -> np.ndarray:
+def resample_line(line: Array, length: int, method: Method = "bilinear") -> Array:
     """The same for one axis: `[old, width]` to `[length, width]`."""
     return resample_grid(line[:, None], (length, 1), method)[:, 0]
 
 
 def resample_patches(
-    kernel: np.ndarray, size: tuple[int, int], method: Method = "bilinear_centers"
-) -> np.ndarray:
+    kernel: Array, size: tuple[int, int], method: Method = "bilinear_centers"
+) -> Array:
     """Resample a patch embedding's kernel, so that resized patches give what the old ones gave.
 
     By the pseudo-inverse of the resizing (FlexiViT, arXiv 2212.08013, section 3.4, "PI-resize"):
     exact where patches grow, the best in the mean square where they shrink.
 
     Args:
-        kernel: `[height, width, channels, features]`.
+        kernel: `[height, width, channels, features]`, of NumPy or of Keras' backend.
         size: new height and width of a patch, in pixels.
         method: how the pixels of a patch are resized; see `resample_grid`.
 
@@ -67,8 +67,15 @@ def resample_patches(
         np.linalg.pinv(_matrix(old, new, method).T)
         for old, new in zip(kernel.shape[:2], size, strict=True)
     )
-    resampled: np.ndarray = np.einsum("ij,jkcd,lk->ilcd", rows, kernel, columns, optimize=True)
-    return resampled.astype(kernel.dtype)
+    return _along_both("ij,jkcd,lk->ilcd", rows, kernel, columns)
+
+
+def _along_both(product: str, rows: np.ndarray, values: Array, columns: np.ndarray) -> Array:
+    """Multiply by the matrices of two axes, arrays in float64."""
+    if isinstance(values, np.ndarray):
+        return np.einsum(product, rows, values, columns, optimize=True).astype(values.dtype)
+    rows, columns = (ops.cast(matrix, values.dtype) for matrix in (rows, columns))
+    return ops.einsum(product, rows, values, columns)
 
 
 def _matrix(old: int, new: int, method: Method) -> np.ndarray:

@@ -66,7 +66,8 @@ def lower_step(
             ema_decay=config.ema_decay,
             scale_loss=policy == "mixed_float16",
         )
-    step = _make_step(strategy, state, config)
+    patch_size = min(config.patch_sizes or (), default=None)  # the largest program
+    step = _make_step(strategy, state, config, patch_size)
     specs = _batch_specs(config, replicas, num_classes)
     steps = config.steps_per_loop
     if steps > 1:
@@ -87,16 +88,21 @@ def lower_step(
         steps=steps,
         accumulate=config.accumulate,
         images=config.batch_size,
-        model_flops=training_flops(model),
+        model_flops=training_flops(model, [patch_size] if patch_size else None),
         part_bytes=sizes,
         gradient_bytes=sum(map(_bytes, state.variables)),
     )
 
 
 def _make_step(
-    strategy: tf.distribute.Strategy, state: TrainState, config: PretrainConfig
+    strategy: tf.distribute.Strategy,
+    state: TrainState,
+    config: PretrainConfig,
+    patch_size: int | None,
 ) -> Callable[..., Metrics]:
-    replica_step = make_replica_step(state, config, total_steps=TOTAL_STEPS, jit_compile=False)
+    replica_step = make_replica_step(
+        state, config, total_steps=TOTAL_STEPS, jit_compile=False, patch_size=patch_size
+    )
 
     def step(*batch: tf.Tensor) -> Metrics:
         metrics: Metrics = strategy.run(replica_step, args=batch)

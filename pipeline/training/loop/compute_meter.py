@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import keras
 
 from pipeline.devices.accelerators import Accelerators
+from pipeline.training.objectives.patch_sizes import model_at
 from vit_keras.flops import model_cost
 
 
-def training_flops(model: keras.Model) -> int:
-    """FLOPs of a forward and backward pass over one image."""
-    return model_cost(model).training_flops
+def training_flops(model: keras.Model, patch_sizes: Sequence[int] | None = None) -> int:
+    """FLOPs of a forward and backward pass over one image, the mean over patch sizes, if any."""
+    models = [model_at(model, size).model for size in patch_sizes or ()] or [model]
+    return sum(model_cost(each).training_flops for each in models) // len(models)
 
 
 @dataclass

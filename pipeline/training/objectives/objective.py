@@ -15,6 +15,7 @@ from pipeline.training.objectives.distillation import Distillation
 from pipeline.training.objectives.masked_patches import MaskedPatches, build_patch_predictor
 from pipeline.training.objectives.multi_label import MultiLabel
 from pipeline.training.objectives.objective_options import ObjectiveOptions
+from pipeline.training.objectives.patch_sizes import ObjectiveAtPatchSize
 
 Scores = tuple[tf.Tensor, tf.Tensor]
 """Loss of each example, float32 `[batch]`, and its hits, float32 `[batch, num_hits]`."""
@@ -55,6 +56,7 @@ def make_objective(
     model: keras.Model,
     class_weights: Sequence[float] | None = None,
     teacher: keras.Model | None = None,
+    patch_size: int | None = None,
 ) -> Objective:
     """The objective that `options` name.
 
@@ -63,13 +65,19 @@ def make_objective(
         model: what it will score.
         class_weights: factor of the training loss for each class; None: 1.
         teacher: what it learns from beside the labels; None: nothing.
+        patch_size: that the model is trained at; None: its own.
     """
     if not options.reads_labels:
         return MaskedPatches(model)
+    objective: Objective
     if teacher is not None:
-        return Distillation(options, model.num_classes, class_weights, teacher)
-    kind = MultiLabel if options.objective == "multi_label" else Classification
-    return kind(options, model.num_classes, class_weights)
+        objective = Distillation(options, model.num_classes, class_weights, teacher)
+    else:
+        kind = MultiLabel if options.objective == "multi_label" else Classification
+        objective = kind(options, model.num_classes, class_weights)
+    if patch_size is None:
+        return objective
+    return ObjectiveAtPatchSize(objective, model, patch_size)
 
 
 def label_spec(options: ObjectiveOptions, batch: int, num_classes: int) -> tf.TensorSpec:

@@ -61,6 +61,10 @@ class ObjectiveOptions:
     encoder under a head of zeros, for fine-tuning."""
     masked_patches: MaskedPatchesConfig = field(default_factory=MaskedPatchesConfig)
     masked_autoencoder: MaskedAutoencoderConfig = field(default_factory=MaskedAutoencoderConfig)
+    patch_sizes: list[int] | None = None
+    """FlexiViT (arXiv 2212.08013): each step trains at one of these patch sizes, in pixels, drawn
+    from seed and step; each is compiled. Weights, evaluation and export have the model's own, and
+    `python -m pipeline.export --patch_size` exports another. null: the model's own alone."""
     loss: Literal["softmax", "sigmoid"] = "softmax"
     """Softmax, or per-class sigmoid, cross-entropy; of multi_label always the latter."""
     label_smoothing: float = 0.0

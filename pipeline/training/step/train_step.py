@@ -16,6 +16,7 @@ import tensorflow as tf
 from groundwork.errors import UserError
 from pipeline.training.objectives.mixing import draw_mixing
 from pipeline.training.objectives.objective import make_objective
+from pipeline.training.objectives.patch_sizes import drawn_patch_size
 from pipeline.training.state.train_state import TrainState
 from pipeline.training.step.gradients import make_batch_gradient
 from pipeline.training.step.schedule import learning_rate
@@ -60,15 +61,27 @@ def make_train_step(
         clipping).
     """
     data = config.data
-    replica_step = make_replica_step(
-        state,
-        config,
-        total_steps=total_steps,
-        jit_compile=jit_compile,
-        class_weights=class_weights,
-        schedule=schedule,
-        teacher=teacher,
-    )
+    own: list[int | None] = [None]
+    replica_steps = [
+        make_replica_step(
+            state,
+            config,
+            total_steps=total_steps,
+            jit_compile=jit_compile,
+            class_weights=class_weights,
+            schedule=schedule,
+            teacher=teacher,
+            patch_size=patch_size,
+        )
+        for patch_size in config.patch_sizes or own
+    ]
+
+    def run(replica_step: Callable[..., Metrics], batch: tuple[tf.Tensor, ...]) -> Metrics:
+        per_replica = strategy.run(replica_step, args=batch)
+        return {
+            name: strategy.experimental_local_results(value)[0]
+            for name, value in per_replica.items()
+        }
 
     def train_step(images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor) -> Metrics:
         batch: tuple[tf.Tensor, ...] = (images, labels, seeds)
@@ -82,12 +95,13 @@ def make_train_step(
                 data.augmentation.mixup_alpha,
                 data.cutmix_alpha,
             )
-        per_replica = strategy.run(replica_step, args=batch)
+        if len(replica_steps) == 1:
+            metrics = run(replica_steps[0], batch)
+        else:  # a program for each patch size, of which the host chooses
+            size = drawn_patch_size(state.seed, state.step, len(replica_steps))
+            branches = [partial(run, replica_step, batch) for replica_step in replica_steps]
+            metrics = tf.switch_case(size, branches)
         state.step.assign_add(1)
-        metrics = {
-            name: strategy.experimental_local_results(value)[0]
-            for name, value in per_replica.items()
-        }
         if state.loss_scale is not None:
             state.loss_scale.update(tf.math.is_finite(metrics["gradient_norm"]))
         return metrics
@@ -105,8 +119,11 @@ def make_replica_step(
     class_weights: Sequence[float] | None = None,
     schedule: Schedule | None = None,
     teacher: keras.Model | None = None,
+    patch_size: int | None = None,
 ) -> Callable[..., Metrics]:
     """What each replica does, all of which a TPU compiles: it is run by `strategy.run`.
+
+    It trains at `patch_size`; None: the model's own.
 
     Returns:
         A function of a replica's images, labels and seeds and, where images are mixed, of the
@@ -121,7 +138,7 @@ def make_replica_step(
             "--distillation null"
         )
     optim = config.optim
-    objective = make_objective(config, state.model, class_weights, teacher)
+    objective = make_objective(config, state.model, class_weights, teacher, patch_size)
     rate_after = schedule or partial(learning_rate, config=optim, total_steps=total_steps)
     batch_gradient = make_batch_gradient(state, config, objective, jit_compile=jit_compile)
 

@@ -56,7 +56,7 @@ def smallest_model(variant: str) -> dict[str, object]:
     if "stem_units" in known.arguments:
         stem = {"stem_units": [1], "stem_width_factor": 0.5, "patch_size": 4}
         return {"variant": "R+Ti/16", **TINY_VIT, **stem}
-    return {"variant": "Ti/16", **TINY_VIT}
+    return {"variant": "Ti/16", **TINY_VIT, "patch_size": 16}
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +88,7 @@ def shrink(recipe: PretrainConfig, source: str, teacher: str, change) -> Pretrai
         masked_autoencoder__decoder_width=16,
         masked_autoencoder__decoder_layers=1,
         masked_autoencoder__decoder_heads=2,
+        patch_sizes=recipe.patch_sizes and [8, 16],
         optim__peak_lr=1e-3,
         optim__end_lr=1e-4 if optim.end_lr else 0.0,
         optim__warmup_steps=1,
