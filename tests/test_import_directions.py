@@ -83,9 +83,9 @@ FOLDERS = {
     "training/objectives training/state training/step",
     "pipeline/readiness": "readiness/compilers data data/batches data/dataset devices process "
     "recipe training/objectives training/optimizers training/state",
-    "pipeline/run": "data/batches data/dataset data/images devices evaluation/tasks "
-    "evaluation/transfer named_models process readiness recipe serving training/loop "
-    "training/objectives training/state training/step workdir",
+    "pipeline/run": "data/batches data/dataset data/images devices evaluation/features "
+    "evaluation/protocols evaluation/tasks evaluation/transfer named_models process readiness "
+    "recipe serving training/loop training/objectives training/state training/step workdir",
     "pipeline/speed": "data/batches data/dataset devices recipe serving training/loop "
     "training/model training/objectives training/state training/step",
     "pipeline/study": "data/dataset evaluation/reports evaluation/transfer figures process "

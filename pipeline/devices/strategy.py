@@ -102,6 +102,15 @@ def worker_index(strategy: tf.distribute.Strategy) -> int:
     return int(strategy.cluster_resolver.task_id)
 
 
+def num_hosts(strategy: tf.distribute.Strategy) -> int:
+    """Processes that read the input of `strategy`, each for replicas of its own."""
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return int(strategy.extended.num_hosts)
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return len(strategy.cluster_resolver.cluster_spec().as_dict()["worker"])
+    return 1
+
+
 def communication_options() -> tf.distribute.experimental.CommunicationOptions:
     """How workers sum gradients: by NCCL where they have GPUs, which TensorFlow takes on this word
     alone; otherwise by its ring over gRPC."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 
 from groundwork.errors import UserError
 from pipeline.data.batches.distributed_batches import check_split_size, training_order
-from pipeline.data.dataset.source import Source, open_source
+from pipeline.data.dataset.source import Source, open_builder, open_source, test_split_name
+from pipeline.data.dataset.split import Split
 from pipeline.devices.machine import Machine, look_at_machine
 from pipeline.devices.strategy import policy_on
 from pipeline.devices.wheels import check_wheel, installed_wheels
@@ -142,11 +144,27 @@ def _look_at_dataset(config: PretrainConfig, machine: Machine) -> tuple[Source |
         if data.eval_split:
             splits.append(source.split(data.eval_split))
         check_split_size(config, train_split)
+        splits += _eval_splits(config, source)
         workers = len(machine.cluster.workers) if machine.cluster else 1
         training_order(config, data, train_split, config.seed).check_hosts(workers)
     except (UserError, ValueError) as error:
         return source, [Check("dataset", "error", str(error))]
     return source, [check_split(split) for split in splits]
+
+
+def _eval_splits(config: PretrainConfig, source: Source) -> list[Split]:
+    """What the run's `evals` measure on; a UserError that names the one that is not there."""
+    splits = []
+    for options in config.evals:
+        try:
+            of = source
+            if options.source is not None:  # its labels may be of any kind
+                builder = open_builder(options.source, config.data.data_dir, download=False)
+                of = replace(source, builder=builder, origin=options.source)
+            splits.append(of.split(options.split or test_split_name(of)))
+        except UserError as error:
+            raise UserError(f"evals {options.name}: {error}") from error
+    return splits
 
 
 def _check_workdir(model: keras.Model, config: PretrainConfig, slots: int) -> Check:

@@ -10,8 +10,12 @@ from groundwork.errors import UserError
 from pipeline.data.images.augment_preset import BLUR_PIXELS, USUAL_MAXIMUM
 from pipeline.devices.cluster import cluster_of
 from pipeline.recipe.run_config import PretrainConfig
+from pipeline.training.loop.eval_config import EVAL
 from pipeline.training.objectives.objective_options import DistillationConfig
 from pipeline.training.optimizers.keras_arguments import check_optimizer
+
+TAKEN = (EVAL, "model", "speed", "train")
+"""First parts of the names of other scalars and pictures."""
 
 
 def check_run_config(config: PretrainConfig) -> None:
@@ -76,6 +80,7 @@ def check_run_config(config: PretrainConfig) -> None:
         if value is not None and value < 0:
             raise UserError(f"{name} is {value}: it must not be negative")
     _check_optimizer(config)
+    _check_evals(config)
     _check_log_and_checkpoint(config)
     if config.transfer and not config.export:
         raise UserError("transfer evaluates the export: set export=true, or transfer=null")
@@ -84,7 +89,6 @@ def check_run_config(config: PretrainConfig) -> None:
     _check_keras_cv(config)
     _check_shares(config)
     _check_objective(config)
-    _check_keep_best(config)
     _check_class_weights(config)
     _check_patch_sizes(config)
     smallest = BLUR_PIXELS if config.data.three_augment else 1
@@ -181,22 +185,6 @@ def _check_class_weights(config: PretrainConfig) -> None:
             raise UserError(f"class_weights: {name} has {weight:g}: it must not be negative")
 
 
-def _check_keep_best(config: PretrainConfig) -> None:
-    score = "accuracy"
-    if config.objective == "multi_label":
-        score = "mean_average_precision"
-    elif not config.reads_labels and not (
-        config.objective == "masked_patches" and config.masked_patches.target != "pixels"
-    ):
-        score = "loss"  # of pixels
-    metric = config.checkpoint.keep_best
-    if metric not in (None, "eval/loss", f"eval/{score}"):
-        raise UserError(
-            f"checkpoint.keep_best is {metric}, which an evaluation of this objective has not: "
-            f"keep_best=eval/{score}"
-        )
-
-
 def _check_distillation(config: PretrainConfig, distillation: DistillationConfig) -> None:
     if config.objective != "classify":
         raise UserError(f"objective={config.objective} does not go with distillation")
@@ -249,8 +237,61 @@ def _check_log_and_checkpoint(config: PretrainConfig) -> None:
     window = config.log.profile_steps
     if window and not 1 <= window[0] <= window[1]:
         raise UserError(f"log.profile_steps is {window}: give the first and the last step, from 1")
-    if config.checkpoint.keep_best and not config.data.eval_split:
-        raise UserError("checkpoint.keep_best needs an evaluation: give data.eval_split")
+    _check_keep_best(config)
+
+
+def _check_evals(config: PretrainConfig) -> None:
+    names = [options.name for options in config.evals]
+    for options in config.evals:
+        name = options.name
+        if options.has_other_labels and config.objective != "classify":
+            raise UserError(
+                f"evals {name}: objective {config.objective} has no single answer to compare with "
+                "other labels: leave source and real_labels out, or choose few_shot or knn"
+            )
+        if not re.fullmatch(r"[A-Za-z0-9-]+", name) or name in TAKEN or names.count(name) > 1:
+            raise UserError(
+                f"evals: {name!r} cannot be the name of one of them: choose another of letters, "
+                f"digits and hyphens, once each, but not {', '.join(TAKEN)}"
+            )
+        for field, values in (
+            ("shots", options.shots),
+            ("k", options.k),
+            ("every_steps", [1 if options.every_steps is None else options.every_steps]),
+        ):
+            if not values or min(values) < 1 or len(set(values)) < len(values):
+                raise UserError(
+                    f"evals {name}: {field} is {getattr(options, field)}: it must be "
+                    "greater than 0, each number once"
+                )
+
+
+def _check_keep_best(config: PretrainConfig) -> None:
+    chosen = config.checkpoint.keep_best
+    if chosen is None:
+        return
+    own = _own_scalars(config)
+    scalars = {options.name: options.scalars(own) for options in config.evals}
+    if config.data.eval_split:
+        scalars = {EVAL: own} | scalars
+    known = [f"{name}/{scalar}" for name, names in scalars.items() for scalar in names]
+    if not known:
+        raise UserError("checkpoint.keep_best needs an evaluation: give data.eval_split or evals")
+    if chosen not in known:
+        raise UserError(
+            f"checkpoint.keep_best is {chosen}, which an evaluation of this run has not: keep_best="
+            f"{' or '.join(known)}"
+        )
+
+
+def _own_scalars(config: PretrainConfig) -> tuple[str, ...]:
+    """What an evaluation by the run's objective measures."""
+    if config.objective == "multi_label":
+        return ("mean_average_precision", "f1", "loss")
+    if config.objective == "masked_patches" and config.masked_patches.target != "pixels":
+        return ("accuracy", "loss")
+    return ("accuracy", "accuracy_top5", "loss") if config.reads_labels else ("loss",)
+
 
 
 def _field(config: PretrainConfig, name: str) -> float | int | None:

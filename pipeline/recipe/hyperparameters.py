@@ -7,7 +7,16 @@ from typing import Any
 
 from pipeline.recipe.run_config import PretrainConfig
 
-NOT_COMPARED = ("workdir", "log", "checkpoint", "resume", "transfer", "export", "worker_index")
+NOT_COMPARED = (
+    "workdir",
+    "log",
+    "checkpoint",
+    "evals",
+    "resume",
+    "transfer",
+    "export",
+    "worker_index",
+)
 """Settings that do not change what is learned."""
 
 

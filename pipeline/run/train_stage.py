@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import tensorflow as tf
 
@@ -14,7 +12,6 @@ from groundwork.errors import UserError
 from pipeline.data.batches.distributed_batches import (
     check_divisible,
     check_split_size,
-    distributed_eval_batches,
     distributed_train_batches,
     training_order,
 )
@@ -35,11 +32,11 @@ from pipeline.readiness.run_checks import check_start
 from pipeline.recipe.compared_options import compared_options
 from pipeline.recipe.hyperparameters import hyperparameters
 from pipeline.recipe.run_config import PretrainConfig
+from pipeline.run.evaluators import make_evaluators
 from pipeline.training.loop.compute_meter import ComputeMeter, training_flops
-from pipeline.training.loop.evaluate import Evaluate, Evaluation, make_evaluate
 from pipeline.training.loop.metrics_log import MetricsLog
 from pipeline.training.loop.profile_window import ProfileWindow
-from pipeline.training.loop.train_loop import Batches, ReadBatches, TrainLoop
+from pipeline.training.loop.train_loop import TrainLoop
 from pipeline.training.objectives.objective import build_objective_model
 from pipeline.training.state.best_checkpoint import BestCheckpoint
 from pipeline.training.state.checkpoint import Checkpointer, start_state
@@ -121,19 +118,9 @@ def train(
                 print(f"warning   {check.name}: {check.found}; {check.remedy}")
         _archive(config, workdir, source, nothing_left=int(state.step.numpy()) >= total_steps)
 
-    evaluate: Callable[[ReadBatches], Evaluation] | None = None
-    if eval_split:
-        evaluate_batches = make_evaluate(
-            strategy,
-            state,
-            config,
-            eval_split.num_examples,
-            jit_compile=jit_compile,
-            confusions=config.log.pictures,
-        )
-        global_batch = config.eval_batch_size or config.batch_size
-        eval_input = distributed_eval_batches(strategy, eval_split, data, global_batch)
-        evaluate = partial(_evaluate, evaluate_batches, eval_input)
+    evaluators = make_evaluators(
+        strategy, state, config, source, eval_split, jit_compile=jit_compile
+    )
     start_step = int(state.step.numpy())
     log = MetricsLog(workdir.tensorboard, workdir.metrics, start_step, write=chief)
     log.hyperparameters(hyperparameters(config), config.workdir)
@@ -171,7 +158,7 @@ def train(
             teacher=teacher and teacher.model,
         ),
         batches=distributed_train_batches(strategy, order, train_split, data, start_step),
-        evaluate=evaluate,
+        evaluators=evaluators,
         checkpointer=checkpointer,
         best=best,
         watchdog=watchdog,
@@ -230,11 +217,6 @@ def _open_teacher(
     teacher = open_teacher(config.distillation.teacher, source.class_names, policy)
     check_same_teacher(workdir, teacher.fingerprint)
     return teacher
-
-
-def _evaluate(evaluate: Evaluate, batches: Batches, read: ReadBatches) -> Evaluation:
-    with contextlib.closing(read(batches)) as reader:
-        return evaluate(reader)
 
 
 def _archive(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from pipeline.process.interruptible import InterruptibleIterator
 from pipeline.training.loop.confusion import Confusions, count_confusions
 from pipeline.training.objectives.class_scores import ClassScores, class_scores
 from pipeline.training.objectives.objective import make_objective
@@ -19,14 +20,27 @@ class Evaluation(NamedTuple):
     """One pass over the evaluation split."""
 
     metrics: dict[str, float]
-    """`loss`, the objective's accuracies and `examples`."""
-    confusions: Confusions | None
+    """`loss`, the objective's accuracies and `examples`; or what else is measured."""
+    confusions: Confusions | None = None
     """What was taken for what; None where it was not asked for, or an image has not one class."""
     classes: ClassScores | None = None
     """How well each class is found; None where an image has one class, or none."""
 
 
 Evaluate = Callable[[Iterable[tuple[tf.Tensor, ...]]], Evaluation]
+ReadBatches = Callable[[Iterable[tuple[tf.Tensor, ...]]], InterruptibleIterator[Any]]
+"""How batches are read, so that a signal can end the wait for one."""
+
+
+class Evaluator(NamedTuple):
+    """An evaluation that is made while training."""
+
+    name: str
+    """Of its scalars, as in NAME/accuracy."""
+    every_steps: int | None
+    """Steps between two; None: at the end alone."""
+    evaluate: Callable[[ReadBatches], Evaluation]
+    """Given how to read batches."""
 
 
 def make_evaluate(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from pipeline.training.loop.eval_config import EvalConfig
 from pipeline.training.state.checkpoint_config import CheckpointConfig
 
 
@@ -41,3 +42,7 @@ class LoopOptions:
     and `steps_per_loop` steps have to be shorter. null: never."""
     eval_every_steps: int | None = None
     """Steps between evaluations; null: only at the end."""
+    evals: list[EvalConfig] = field(default_factory=list)
+    """More evaluations while training than that of `data.eval_split`: of other splits or datasets,
+    with other labels, few-shot or by nearest neighbors, such as [{name: minival, split:
+    'train[99%:]'}, {name: pets, kind: few_shot, source: oxford_iiit_pet}]."""

@@ -18,6 +18,8 @@ from pipeline.training.objectives.class_scores import ClassScores
 
 DEVICE_HOURS = "speed/device_hours"
 GOODPUT = "speed/goodput"
+SECONDS = "/seconds"
+"""End of the name of what each evaluation has, the time that it took."""
 COMPARED = (
     "eval/accuracy",
     "eval/mean_average_precision",
@@ -40,7 +42,7 @@ class MetricsLog:
         writes: whether this process is the one that writes.
         device_hours: spent by the earlier starts of the run, the steps that were lost included.
         useful_hours: of them, those of the steps that count.
-        evaluated: whether the log holds the evaluation of the step it begins with.
+        evaluated: names of the evaluations that the log holds of the step it begins with.
     """
 
     def __init__(self, tensorboard: str, jsonl: str, start_step: int, write: bool = True):
@@ -56,7 +58,8 @@ class MetricsLog:
         self.writes = write
         self.device_hours = self.useful_hours = 0.0
         rows = read_rows(jsonl)
-        self.evaluated = any(row["step"] == start_step and "eval/loss" in row for row in rows)
+        here = [name for row in rows if row["step"] == start_step for name in row]
+        self.evaluated = {name.removesuffix(SECONDS) for name in here if name.endswith(SECONDS)}
         if write:
             self.device_hours = max((row.get(DEVICE_HOURS, 0.0) for row in rows), default=0.0)
             kept = [row for row in rows if row["step"] <= start_step]

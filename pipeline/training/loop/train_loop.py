@@ -20,9 +20,10 @@ from pipeline.process.stop_signal import StopSignal
 from pipeline.process.watchdog import Watchdog
 from pipeline.training.loop.compute_meter import ComputeMeter
 from pipeline.training.loop.confusion import Confusions
-from pipeline.training.loop.evaluate import Evaluation
+from pipeline.training.loop.eval_config import EVAL
+from pipeline.training.loop.evaluate import Evaluator, ReadBatches
 from pipeline.training.loop.loop_options import LoopOptions
-from pipeline.training.loop.metrics_log import DEVICE_HOURS, GOODPUT, MetricsLog
+from pipeline.training.loop.metrics_log import DEVICE_HOURS, GOODPUT, SECONDS, MetricsLog
 from pipeline.training.loop.pictures import labeled_images
 from pipeline.training.loop.profile_window import ProfileWindow
 from pipeline.training.loop.step_loop import StepLoop, make_step_loop
@@ -33,8 +34,6 @@ from pipeline.training.state.train_state import TrainState
 from pipeline.training.step.train_step import TrainStep
 
 Batches = Iterable[Batch]
-ReadBatches = Callable[[Batches], InterruptibleIterator[Batch]]
-"""How batches are read, so that a signal can end the wait for one."""
 DRAWN_CLASSES = 100
 """With more classes the most frequent confusions are written as text."""
 
@@ -55,7 +54,7 @@ class TrainLoop:
         state: what the steps change.
         train_step: see `make_train_step`.
         batches: distributed training batches from `state.step` on.
-        evaluate: passes over the evaluation split, given how to read batches; None: there is none.
+        evaluators: the evaluations to make.
         checkpointer: where to save.
         best: where to save the best evaluation's state; None: nowhere.
         watchdog: told of all that gets on.
@@ -73,7 +72,7 @@ class TrainLoop:
     state: TrainState
     train_step: TrainStep
     batches: Batches
-    evaluate: Callable[[ReadBatches], Evaluation] | None
+    evaluators: Sequence[Evaluator]
     checkpointer: Checkpointer
     best: BestCheckpoint | None
     watchdog: Watchdog
@@ -97,8 +96,8 @@ class TrainLoop:
                 is.
         """
         step = int(self.state.step.numpy())
-        evaluated = not self._is_evaluation_due(step) or self.log.evaluated
-        if step >= self.total_steps and evaluated:
+        missed = [one for one in self._due_evaluators(step) if one.name not in self.log.evaluated]
+        if step >= self.total_steps and not missed:
             return True
         progress = Progress("training", self.total_steps, step)
         batches = self._reader(stop)(self.batches)
@@ -106,8 +105,8 @@ class TrainLoop:
         is_whole, finished = True, False
         try:
             try:
-                if not evaluated:  # the run was stopped between checkpoint and evaluation
-                    self._evaluate(step, progress, stop)
+                # The run may have been stopped between checkpoint and evaluation.
+                self._evaluate(missed, step, progress, stop)
                 finished = self._train(step, batches, window, progress, stop) == self.total_steps
             except StoppedMidway:
                 is_whole = False
@@ -160,9 +159,9 @@ class TrainLoop:
                 window.check()
                 self._check_workers(step)
                 extra["speed/checkpoint_seconds"] = self._save()
-            if self._is_evaluation_due(step):
+            if due := self._due_evaluators(step):
                 window.check()
-                self._evaluate(step, progress, stop)
+                self._evaluate(due, step, progress, stop)
         window.check()
         return step
 
@@ -171,13 +170,13 @@ class TrainLoop:
         alone = not self.strategy.extended._in_multi_worker_mode()
         return lambda batches: InterruptibleIterator(batches, stop, alone=alone)
 
-    def _watched_reader(self, stop: StopSignal) -> ReadBatches:
-        """The evaluation's reader: the watchdog hears of each batch."""
+    def _watched_reader(self, evaluation: str, stop: StopSignal) -> ReadBatches:
+        """The reader of an evaluation: the watchdog hears of each batch."""
         read = self._reader(stop)
 
         def watched(batches: Batches) -> Iterator[Batch]:
             for number, batch in enumerate(batches, 1):
-                self.watchdog.at(f"the evaluation, after its batch {number}")
+                self.watchdog.at(f"the evaluation {evaluation}, after its batch {number}")
                 yield batch
 
         return lambda batches: read(watched(batches))
@@ -223,8 +222,8 @@ class TrainLoop:
     def _steps_at_once(self, step: int) -> int:
         """How many steps may follow `step` before the host has something to do."""
         log, checkpoint = self.options.log.every_steps, self.options.checkpoint.every_steps
-        periods = (log, checkpoint, self.options.eval_every_steps or self.total_steps)
-        ends = [self.total_steps, *(every - step % every + step for every in periods)]
+        periods = (log, checkpoint, *(one.every_steps for one in self.evaluators))
+        ends = [self.total_steps, *(every - step % every + step for every in periods if every)]
         if self.profile:
             ends += [edge for edge in self.profile.edges() if edge > step]
         return min(self.options.steps_per_loop, *(end - step for end in ends))
@@ -232,9 +231,8 @@ class TrainLoop:
     def _is_due(self, step: int, every: int | None) -> bool:
         return step == self.total_steps or bool(every and step % every == 0)
 
-    def _is_evaluation_due(self, step: int) -> bool:
-        due = step > 0 and self._is_due(step, self.options.eval_every_steps)
-        return self.evaluate is not None and due
+    def _due_evaluators(self, step: int) -> list[Evaluator]:
+        return [one for one in self.evaluators if step > 0 and self._is_due(step, one.every_steps)]
 
     def _row(self, step: int, window: StepWindow, progress: Progress) -> dict[str, float]:
         """The scalars of a window, with those that are known here alone."""
@@ -267,26 +265,30 @@ class TrainLoop:
         self.checkpointer.save()
         return time.monotonic() - started
 
-    def _evaluate(self, step: int, progress: Progress, stop: StopSignal) -> None:
-        assert self.evaluate is not None  # _is_evaluation_due
-        started = time.monotonic()
-        try:
-            metrics, confusions, classes = self.evaluate(self._watched_reader(stop))
-        except tf.errors.OpError as error:
-            if not isinstance(failed_input(error), InputFailed):
-                raise
-            raise EvaluationInputFailed(reason(error)) from error
-        row = {f"eval/{name}": value for name, value in metrics.items()}
-        self.log.scalars(step, row | {"eval/seconds": time.monotonic() - started})
-        if classes is not None:
-            self.log.class_scores(step, classes, self.class_names)
-        if self.options.log.pictures and self.log.writes:
-            self._show_model(step, confusions)
-        better = self.best is not None and self.best.offer(row)
-        progress.note(
-            f"step {step}: evaluation {_scores(row, 'eval', ', ')} on "
-            f"{metrics['examples']:.0f} images{', the best so far' * better}"
-        )
+    def _evaluate(
+        self, due: Sequence[Evaluator], step: int, progress: Progress, stop: StopSignal
+    ) -> None:
+        for evaluator in due:
+            started = time.monotonic()
+            name = evaluator.name
+            try:
+                metrics, confusions, classes = evaluator.evaluate(self._watched_reader(name, stop))
+            except tf.errors.OpError as error:
+                if not isinstance(failed_input(error), InputFailed):
+                    raise
+                raise EvaluationInputFailed(reason(error)) from error
+            row = {f"{name}/{scalar}": value for scalar, value in metrics.items()}
+            self.log.scalars(step, row | {name + SECONDS: time.monotonic() - started})
+            if name == EVAL and classes is not None:
+                self.log.class_scores(step, classes, self.class_names)
+            if name == EVAL and self.options.log.pictures and self.log.writes:
+                self._show_model(step, confusions)
+            better = self.best is not None and self.best.offer(row)
+            progress.note(
+                f"step {step}: {'evaluation' if name == EVAL else name} "
+                f"{_scores(row, name, ', ')} on {metrics['examples']:.0f} images"
+                f"{', the best so far' * better}"
+            )
 
     def _show_images(self, images: tf.Tensor, labels: tf.Tensor) -> None:
         count = self.options.log.images
@@ -318,10 +320,13 @@ def _describe(row: dict[str, float]) -> str:
     return _scores(row, "train", " · ") + ("" if speed is None else f" · {speed:.0f} images/s")
 
 
-def _scores(row: dict[str, float], split: str, between: str) -> str:
-    shares = {"accuracy": "accuracy", "mean_average_precision": "mAP", "f1": "F1"}  # if it has them
-    scores = [f"loss {row[f'{split}/loss']:.3f}"]
-    for name, shown in shares.items():
-        if (value := row.get(f"{split}/{name}")) is not None:
-            scores.append(f"{shown} {value:.1%}")
-    return between.join(scores)
+def _scores(row: dict[str, float], prefix: str, between: str) -> str:
+    """Loss and scores, of which an objective or an evaluation may have none."""
+    loss = row.get(f"{prefix}/loss")
+    told = [] if loss is None else [f"loss {loss:.3f}"]
+    shown = {"mean_average_precision": "mAP", "f1": "F1"}
+    for name, value in row.items():
+        scalar = name.removeprefix(f"{prefix}/")
+        if scalar in shown or (scalar.startswith("accuracy") and scalar != "accuracy_top5"):
+            told.append(f"{shown.get(scalar, scalar.replace('_', ' '))} {value:.1%}")
+    return between.join(told)

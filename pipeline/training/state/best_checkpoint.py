@@ -11,6 +11,8 @@ from pipeline.training.state.checkpoint_files import checkpoints_in, local_check
 from pipeline.training.state.checkpoint_writer import CheckpointWriter
 from pipeline.training.state.train_state import VALUE, TrainState
 
+BEST = "best_"
+
 
 class BestCheckpoint:
     """Keeps one checkpoint, with the value that made it the best.
@@ -27,7 +29,8 @@ class BestCheckpoint:
         Args:
             state: what is saved.
             folder: for this checkpoint alone.
-            metric: eval/loss (lower is better) or another one (higher is better).
+            metric: eval/loss or another loss (lower is better), or what is no loss (higher is
+                better).
             write: whether to save; only the chief does.
         """
         self._state = state
@@ -40,10 +43,14 @@ class BestCheckpoint:
     def offer(self, metrics: Mapping[str, float]) -> bool:
         """Save the state if its `metrics` are better than all before; tells whether they are.
 
+        Those of an evaluation that has not the metric are not.
+
         Raises:
             DiskFull: the save before could not be written; the best one before that is kept.
         """
-        value = metrics[self._metric]
+        value = metrics.get(self._metric)
+        if value is None:
+            return False
         if self.value is not None and not self._sign * value > self._sign * self.value:
             return False
         self.value = value
@@ -62,15 +69,15 @@ def stored_score(folder: str) -> tuple[str, float] | None:
     for path in checkpoints_in(folder)[-1:]:
         with local_checkpoint(path) as local:
             reader = tf.train.load_checkpoint(local)
-            for metric in ("eval/accuracy", "eval/mean_average_precision", "eval/loss"):
-                key = _name(metric) + VALUE
-                if reader.has_tensor(key):
-                    return metric, float(reader.get_tensor(key))
+            for key in reader.get_variable_to_shape_map():
+                if key.startswith(BEST) and key.endswith(VALUE):
+                    name = key.removeprefix(BEST).removesuffix(VALUE)
+                    return name.replace("_", "/", 1), float(reader.get_tensor(key))
     return None
 
 
 def _name(metric: str) -> str:
-    return "best_" + metric.replace("/", "_")
+    return BEST + metric.replace("/", "_")  # the name of an evaluation has no underscore
 
 
 def _stored_value(paths: Sequence[str], name: str) -> float | None:

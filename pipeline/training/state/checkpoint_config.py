@@ -1,7 +1,6 @@
 """Options of checkpoints."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 
 @dataclass
@@ -12,8 +11,8 @@ class CheckpointConfig:
     """Steps between checkpoints."""
     keep: int = 3
     """Checkpoints kept."""
-    keep_best: Literal["eval/accuracy", "eval/mean_average_precision", "eval/loss"] | None = None
-    """Keep the checkpoint of the best evaluation too: highest accuracy or, of multi_label, mean
-    average precision; or lowest loss. It lies in WORKDIR/best_checkpoint, and `python -m
-    pipeline.export --checkpoint best` exports it; the run's own export is of the last step. null:
-    none is kept."""
+    keep_best: str | None = None
+    """Keep the checkpoint of the best evaluation too, by a scalar of one: eval/accuracy or, of
+    `evals`, NAME/accuracy (the highest), eval/loss or NAME/loss (the lowest). It lies in
+    WORKDIR/best_checkpoint, and `python -m pipeline.export --checkpoint best` exports it; the run's
+    own export is of the last step. null: none is kept."""

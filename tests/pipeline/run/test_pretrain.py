@@ -22,6 +22,7 @@ from pipeline.data.batches.distributed_batches import distributed_eval_batches
 from pipeline.data.dataset.source import open_source
 from pipeline.devices.strategy import mirrored_strategy
 from pipeline.recipe.check_run_config import check_run_config
+from pipeline.run import evaluators
 from pipeline.run import train_stage as run_module
 from pipeline.run.run_stages import run
 from pipeline.training.loop.evaluate import make_evaluate
@@ -283,7 +284,7 @@ def test_the_steps_are_kept_whatever_becomes_of_the_evaluation(plain, change, tm
 def test_a_signal_in_the_last_evaluation_is_heard(plain, change, monkeypatch, sent, status):
     """The run neither goes on to the export, nor forgets the evaluation at the next start."""
     plain = change(plain, export=True, steps=2)
-    original = run_module.make_evaluate
+    original = evaluators.make_evaluate
 
     def make(*arguments, **options):
         evaluate = original(*arguments, **options)
@@ -295,7 +296,7 @@ def test_a_signal_in_the_last_evaluation_is_heard(plain, change, monkeypatch, se
         return interrupted
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "make_evaluate", make)
+        patch.setattr(evaluators, "make_evaluate", make)
         assert run(plain) == status
     assert "eval/loss" not in rows(plain.workdir)[-1]
     assert not Path(plain.workdir, "export").exists()
