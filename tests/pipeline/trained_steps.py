@@ -45,6 +45,10 @@ def train(config, strategy, jit_compile=False, policy="float32"):
         )
     )
     metrics = [step(*next(batches)) for _ in range(STEPS)]
+    slots = [slot for table in state.optimizer.slots for slot in table.values()]
+    for variable in [*state.variables, *state.ema, *slots]:
+        first, *others = strategy.experimental_local_results(variable)
+        assert all(np.array_equal(first, other) for other in others)
     weights = {weight.path: weight.numpy() for weight in model.trainable_variables}
     averages = {f"average {i}": average.numpy() for i, average in enumerate(state.ema)}
     rows = [{name: float(value) for name, value in row.items()} for row in metrics]

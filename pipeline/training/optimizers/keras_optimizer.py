@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -25,6 +26,8 @@ class KerasOptimizer(Optimizer):
     Muon is for the kernels of the encoder blocks, and its AdamW for all other weights, as its
     author uses it (github.com/KellerJordan/Muon); queries, keys and values are one matrix here.
     """
+
+    changes_own_copies = False
 
     def __init__(
         self,
@@ -51,8 +54,18 @@ class KerasOptimizer(Optimizer):
     def _make_slots(self, variable: tf.Variable) -> Slots:
         return {}  # all is in `shared`
 
-    def _scalars(self, count: tf.Tensor) -> Scalars:
-        return {"count": count}
+    def apply(
+        self,
+        gradients: Sequence[tf.Tensor],
+        learning_rate: tf.Tensor,
+        step: tf.Tensor,
+        condition: tf.Tensor | None = None,
+    ) -> None:
+        """As `Optimizer.apply`, for all replicas at once: Keras would not find the own copies."""
+        count = tf.cast(step + 1, tf.float32)
+        scalars = {"count": count, "learning_rate": learning_rate}
+        replica = tf.distribute.get_replica_context()
+        replica.merge_call(self._update_all, args=(list(gradients), scalars, condition))
 
     def _update_all(
         self,
@@ -64,9 +77,24 @@ class KerasOptimizer(Optimizer):
         def count(iterations: tf.Variable, updates: tf.Tensor) -> None:
             iterations.assign(tf.cast(updates, iterations.dtype) - 1)
 
+        def update(
+            variable: tf.Variable,
+            rule: WeightRule,
+            gradient: tf.Tensor,
+            scalars: Scalars,
+            condition: tf.Tensor | None,
+        ) -> None:
+            move = partial(self._update_variable, rule, variable, {}, gradient, scalars)
+            if condition is None:
+                move()
+            else:
+                tf.cond(condition, move, lambda: None)
+
         iterations = self._keras.iterations.value
         strategy.extended.update(iterations, count, args=(scalars["count"],), group=False)
-        super()._update_all(strategy, gradients, scalars, condition)
+        for variable, gradient, rule in zip(self.variables, gradients, self._rules, strict=True):
+            arguments = (rule, gradient, scalars, condition)
+            strategy.extended.update(variable, update, args=arguments, group=False)
 
     def _update(
         self,

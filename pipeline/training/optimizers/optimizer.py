@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import partial
 from typing import TypeAlias
 
 import keras
 import tensorflow as tf
 
 from pipeline.training.optimizers.optim_config import OptimConfig
+from pipeline.training.optimizers.own_copy import own_copy
 from pipeline.training.optimizers.weight_rules import WeightRule
 
 Slots: TypeAlias = dict[str, tf.Variable]
@@ -34,9 +34,12 @@ class Optimizer(ABC):
         slots: of each variable, what the optimizer remembers of it, by name.
         shared: what it remembers beside that, by name.
         decays_first: whether weights decay as above, or in the subclass's own update.
+        changes_own_copies: whether each replica changes its own copies of the variables, so that
+            XLA can compile the update.
     """
 
     decays_first = True
+    changes_own_copies = True
 
     def __init__(
         self,
@@ -99,21 +102,17 @@ class Optimizer(ABC):
                 None: update.
         """
         scalars = self._scalars(tf.cast(step + 1, tf.float32)) | {"learning_rate": learning_rate}
-        replica = tf.distribute.get_replica_context()
-        replica.merge_call(self._update_all, args=(list(gradients), scalars, condition))
 
-    def _update_all(
-        self,
-        strategy: tf.distribute.Strategy,
-        gradients: Sequence[tf.Tensor],
-        scalars: Scalars,
-        condition: tf.Tensor | None,
-    ) -> None:
-        everything = zip(self.variables, self.slots, gradients, self._rules, strict=True)
-        for variable, slots, gradient, rule in everything:
-            update = partial(self._update_variable, rule)
-            arguments = (slots, gradient, scalars, condition)
-            strategy.extended.update(variable, update, args=arguments, group=False)
+        def update() -> None:
+            everything = zip(self.variables, self.slots, gradients, self._rules, strict=True)
+            for variable, slots, gradient, rule in everything:
+                own = {name: own_copy(slot) for name, slot in slots.items()}
+                self._update_variable(rule, own_copy(variable), own, gradient, scalars)
+
+        if condition is None:
+            update()
+        else:
+            tf.cond(condition, update, lambda: None)
 
     def _update_variable(
         self,
@@ -122,21 +121,14 @@ class Optimizer(ABC):
         slots: Slots,
         gradient: tf.Tensor,
         scalars: Scalars,
-        condition: tf.Tensor | None,
     ) -> None:
-        def update() -> None:
-            rate = scalars["learning_rate"]
-            if rule.rate_scale != 1.0:
-                rate *= rule.rate_scale
-            if rule.weight_decay and self.decays_first:
-                variable.assign_sub(variable * (rate * rule.weight_decay))
-            own = scalars | {"weight_decay": rule.weight_decay}
-            self._update(variable, slots, gradient, rate, own)
-
-        if condition is None:
-            update()
-        else:
-            tf.cond(condition, update, lambda: None)
+        rate = scalars["learning_rate"]
+        if rule.rate_scale != 1.0:
+            rate *= rule.rate_scale
+        if rule.weight_decay and self.decays_first:
+            variable.assign_sub(variable * (rate * rule.weight_decay))
+        of_rule = scalars | {"weight_decay": rule.weight_decay}
+        self._update(variable, slots, gradient, rate, of_rule)
 
 
 def make_slot(

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from pipeline.training.optimizers.make_optimizer import make_optimizer
 from pipeline.training.optimizers.optim_config import OptimConfig
+from pipeline.training.optimizers.own_copy import own_copy
 from pipeline.training.optimizers.weight_rules import weight_rules
 from pipeline.training.state.loss_scale import LossScale
 
@@ -114,15 +115,9 @@ class TrainState:
 
     def update_ema(self) -> None:
         """Move the averages towards the weights, from within a replica."""
-        if self.ema:
-            tf.distribute.get_replica_context().merge_call(self._update_ema)
-
-    def _update_ema(self, strategy: tf.distribute.Strategy) -> None:
-        def move(average: tf.Variable, weight: tf.Variable) -> None:
-            average.assign_sub(self._ema_step * (average - weight))
-
-        for average, weight in zip(self.ema, self.variables, strict=True):
-            strategy.extended.update(average, move, args=(weight,), group=False)
+        for average, weight in zip(self.ema, self.variables, strict=False):
+            own = own_copy(average)
+            own.assign_sub(self._ema_step * (own - own_copy(weight)))
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:

@@ -41,9 +41,10 @@ def make_batch_gradient(
     def batch_gradient(*batch: tf.Tensor) -> BatchGradient:
         gradients, loss, hits = gradients_of_share(*batch)
         replica = tf.distribute.get_replica_context()
-        *gradients, loss, hits = replica.all_reduce(
-            tf.distribute.ReduceOp.SUM, [*gradients, loss, hits], options=BUCKETS
-        )
+        if replica.num_replicas_in_sync > 1:
+            *gradients, loss, hits = replica.all_reduce(
+                tf.distribute.ReduceOp.SUM, [*gradients, loss, hits], options=BUCKETS
+            )
         if state.loss_scale is not None:
             gradients = [gradient / state.loss_scale.scale for gradient in gradients]
         return BatchGradient(gradients, loss, hits)

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import tensorflow as tf
 
+from pipeline.training.optimizers.own_copy import own_copy
+
 
 @contextmanager
 def worst_weights_nearby(
@@ -34,10 +36,5 @@ def worst_weights_nearby(
 
 
 def _assign(variables: Sequence[tf.Variable], values: Sequence[tf.Tensor]) -> None:
-    def assign_all(strategy: tf.distribute.Strategy, values: Sequence[tf.Tensor]) -> None:
-        for variable, value in zip(variables, values, strict=True):
-            strategy.extended.update(
-                variable, lambda component, new: component.assign(new), (value,), group=False
-            )
-
-    tf.distribute.get_replica_context().merge_call(assign_all, args=(list(values),))
+    for variable, value in zip(variables, values, strict=True):
+        own_copy(variable).assign(value)

@@ -48,7 +48,8 @@ def make_train_step(
         state: what the step changes.
         config: of the run.
         total_steps: of the whole run, for the learning rate.
-        jit_compile: whether XLA compiles the forward and backward pass.
+        jit_compile: whether XLA compiles what comes before the all-reduce, and what comes after
+            it; with one replica, both as one.
         class_weights: factor of the loss of each class; None: 1.
         schedule: the learning rate; None: that of `config.optim` over `total_steps`.
         teacher: of `config.distillation`, created under the same strategy.
@@ -61,13 +62,15 @@ def make_train_step(
         clipping).
     """
     data = config.data
+    alone = strategy.num_replicas_in_sync == 1
+    whole = jit_compile and alone and state.optimizer.changes_own_copies
     own: list[int | None] = [None]
     replica_steps = [
         make_replica_step(
             state,
             config,
             total_steps=total_steps,
-            jit_compile=jit_compile,
+            jit_compile=jit_compile and not whole,
             class_weights=class_weights,
             schedule=schedule,
             teacher=teacher,
@@ -75,6 +78,8 @@ def make_train_step(
         )
         for patch_size in config.patch_sizes or own
     ]
+    if whole:
+        replica_steps = [tf.function(one, jit_compile=True) for one in replica_steps]
 
     def run(replica_step: Callable[..., Metrics], batch: tuple[tf.Tensor, ...]) -> Metrics:
         per_replica = strategy.run(replica_step, args=batch)
@@ -125,6 +130,8 @@ def make_replica_step(
 
     It trains at `patch_size`; None: the model's own.
 
+    With `jit_compile` XLA compiles it in two parts, between which the replicas sum.
+
     Returns:
         A function of a replica's images, labels and seeds and, where images are mixed, of the
         step's `Mixing`. It updates the weights, moments and averages of `state`, not its step.
@@ -142,11 +149,8 @@ def make_replica_step(
     rate_after = schedule or partial(learning_rate, config=optim, total_steps=total_steps)
     batch_gradient = make_batch_gradient(state, config, objective, jit_compile=jit_compile)
 
-    def replica_step(*batch: tf.Tensor) -> Metrics:
-        gradients, loss, hits = batch_gradient(*batch)
-        if optim.sam_rho is not None:
-            with worst_weights_nearby(state.variables, gradients, optim.sam_rho):
-                gradients = batch_gradient(*batch).gradients
+    def update(gradients: list[tf.Tensor], loss: tf.Tensor, hits: tf.Tensor) -> Metrics:
+        """What follows from the sums over the replicas."""
         norm = tf.linalg.global_norm(gradients)
         if optim.clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, optim.clip_norm, norm)
@@ -165,5 +169,15 @@ def make_replica_step(
         state.optimizer.apply(gradients, rate, updates, condition=finite)
         state.update_ema()
         return metrics
+
+    def replica_step(*batch: tf.Tensor) -> Metrics:
+        gradients, loss, hits = batch_gradient(*batch)
+        if optim.sam_rho is not None:
+            with worst_weights_nearby(state.variables, gradients, optim.sam_rho):
+                gradients = batch_gradient(*batch).gradients
+        # Compiled for each replica by itself, as it changes that replica's copies.
+        apart = jit_compile and state.optimizer.changes_own_copies
+        compiled = tf.function(update, jit_compile=True) if apart else update
+        return compiled(gradients, loss, hits)
 
     return replica_step
