@@ -70,11 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_run_config(config)
     import_tensorflow()
     if what == "graph":
-        from pipeline.speed.step_graph import read_step_graph
+        from pipeline.speed.step_graph import SEVERAL, read_step_graph
 
-        graph = read_step_graph(config)
-        print(_graph_table(graph))
-        _write(graph.as_dict(), config.json)
+        several, one = (read_step_graph(config, replicas) for replicas in (SEVERAL, 1))
+        print(_graph_table(one, several))
+        _write({"one": one.as_dict(), "several": several.as_dict()}, config.json)
         return 0
     from pipeline.speed.training_speed import measure_training
 
@@ -84,15 +84,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _graph_table(graph: StepGraph) -> str:
-    sizes = ", ".join(f"{size / 1e6:,.3g} MB" for size in graph.collective_bytes)
-    return (
-        "a step of one replica\n"
-        f"operations outside XLA    {graph.operations:,}\n"
-        f"functions compiled by XLA {graph.compiled_functions:,}\n"
-        f"host to device            {graph.host_to_device_bytes / 1e6:,.3g} MB\n"
-        f"collectives               {len(graph.collective_bytes)}: {sizes}"
+def _graph_table(one: StepGraph, several: StepGraph) -> str:
+    sizes = ", ".join(f"{size / 1e6:,.3g} MB" for size in several.collective_bytes)
+    rows = (
+        ("operations outside XLA", f"{one.operations:,}", f"{several.operations:,}"),
+        ("functions compiled by XLA", f"{one.compiled_functions}", f"{several.compiled_functions}"),
+        ("host to device", _megabytes(one), _megabytes(several)),
+        ("collectives", "0", f"{len(several.collective_bytes)}: {sizes}"),
     )
+    head = f"{'a step of a replica':26}{'alone':>12}  of two"
+    return "\n".join([head, *(f"{name:26}{alone:>12}  {rest}" for name, alone, rest in rows)])
+
+
+def _megabytes(graph: StepGraph) -> str:
+    return f"{graph.host_to_device_bytes / 1e6:,.3g} MB"
 
 
 def _training_table(report: TrainingReport, config: TrainingBenchmarkConfig) -> str:

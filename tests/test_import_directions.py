@@ -55,8 +55,8 @@ FOLDERS = {
     "pipeline/training/optimizers": "",
     "pipeline/training/objectives": "training/model",
     "pipeline/training/state": "process training/optimizers",
-    "pipeline/training/step": "data data/batches training/objectives training/optimizers "
-    "training/state",
+    "pipeline/training/step": "data data/batches data/images training/objectives "
+    "training/optimizers training/state",
     "pipeline/training/loop": "devices figures process training/objectives training/state "
     "training/step",
     "pipeline/recipe": "data data/images devices training/loop training/model "

@@ -70,6 +70,14 @@ class ViewConfig:
         """Whether MixUp or CutMix is on."""
         return self.augmentation.mixup_alpha > 0 or self.cutmix_alpha > 0
 
+    @property
+    def ends_in_8_bits(self) -> bool:
+        """Whether the last step of a training view gives whole numbers from 0 to 255."""
+        layers = self.augmentation.randaugment_layers
+        rand_augment = layers > 0 and self.randaugment_policy == "big_vision"
+        others = self.color_jitter > 0 or self.random_erasing > 0
+        return rand_augment or self.three_augment or others
+
 
 @dataclass(kw_only=True)
 class DataConfig(ViewConfig):

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from pipeline.data.batches.distributed_batches import check_divisible
+from pipeline.data.batches.train_batches import batch_specs
 from pipeline.devices.strategy import policy_on
 from pipeline.speed.benchmark_config import TrainingBenchmarkConfig
 from pipeline.speed.training_speed import open_train_split
@@ -16,8 +17,8 @@ from pipeline.training.objectives.objective import build_objective_model, label_
 from pipeline.training.state.train_state import TrainState
 from pipeline.training.step.train_step import make_train_step
 
-REPLICAS = 2
-"""That the step is traced for: the fewest that have anything to tell each other."""
+SEVERAL = 2
+"""Replicas: the fewest that have anything to tell each other."""
 FREE = ("Const", "Placeholder", "NoOp", "Identity", "IdentityN")
 """Operations that compute nothing."""
 CALLS = (
@@ -50,20 +51,21 @@ class StepGraph:
         return asdict(self)
 
 
-def read_step_graph(config: TrainingBenchmarkConfig) -> StepGraph:
-    """Trace the step of `config` for `REPLICAS` replicas on logical CPUs, as for accelerators.
+def read_step_graph(config: TrainingBenchmarkConfig, replicas: int = SEVERAL) -> StepGraph:
+    """Trace the step of `config` for logical CPUs, as for accelerators.
 
-    XLA compiles the forward and backward pass unless `jit_compile` is false.
+    XLA compiles what it can unless `jit_compile` is false.
 
     Args:
         config: of the job; its strategy does not matter.
+        replicas: 1, or `SEVERAL`.
 
     Raises:
         UserError: there is no such dataset, or the batch does not divide evenly.
     """
     _, num_classes = open_train_split(config)
-    check_divisible(config, REPLICAS, mixes_images=config.data.mixes_images)
-    strategy = _strategy()
+    check_divisible(config, replicas, mixes_images=config.data.mixes_images)
+    strategy = tf.distribute.get_strategy() if replicas == 1 else _strategy()
     with strategy.scope():
         policy = policy_on("CPU", config.precision)
         size = config.data.height_width
@@ -84,12 +86,8 @@ def read_step_graph(config: TrainingBenchmarkConfig) -> StepGraph:
         total_steps=config.steps or 1_000_000,
         jit_compile=config.jit_compile != "false",
     )
-    share = config.batch_size // REPLICAS
-    batch = (
-        tf.TensorSpec([share, *size, 3], tf.float32),
-        label_spec(config, share, num_classes),
-        tf.TensorSpec([share], tf.int32),
-    )
+    share = config.batch_size // replicas
+    batch = tuple(batch_specs(config.data, share, label_spec(config, share, num_classes)))
     empty = tf.data.Dataset.from_generator(lambda: iter(()), output_signature=batch)
     batches = strategy.distribute_datasets_from_function(lambda context: empty)
     graph = tf.function(step).get_concrete_function(*batches.element_spec).graph
@@ -97,10 +95,10 @@ def read_step_graph(config: TrainingBenchmarkConfig) -> StepGraph:
     compiled = [op for op in operations if _is_compiled(op)]
     sizes = [_bytes(op.outputs[0]) for op in operations if op.type in COLLECTIVES]
     return StepGraph(
-        operations=(len(operations) - len(compiled)) // REPLICAS,
-        compiled_functions=len(compiled) // REPLICAS,
+        operations=(len(operations) - len(compiled)) // replicas,
+        compiled_functions=len(compiled) // replicas,
         host_to_device_bytes=sum(spec.shape.num_elements() * spec.dtype.size for spec in batch),
-        collective_bytes=sorted(sizes, reverse=True)[::REPLICAS],
+        collective_bytes=sorted(sizes, reverse=True)[::replicas],
     )
 
 
@@ -108,9 +106,9 @@ def _strategy() -> tf.distribute.Strategy:
     """Over logical CPUs, with the collective operations of several workers."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     if tf.config.get_logical_device_configuration(cpu) is None:
-        devices = [tf.config.LogicalDeviceConfiguration()] * REPLICAS
+        devices = [tf.config.LogicalDeviceConfiguration()] * SEVERAL
         tf.config.set_logical_device_configuration(cpu, devices)
-    names = [device.name for device in tf.config.list_logical_devices("CPU")[:REPLICAS]]
+    names = [device.name for device in tf.config.list_logical_devices("CPU")[:SEVERAL]]
     return tf.distribute.MirroredStrategy(names)
 
 

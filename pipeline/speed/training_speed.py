@@ -16,6 +16,8 @@ from pipeline.data.batches.distributed_batches import (
     distributed_train_batches,
     training_order,
 )
+from pipeline.data.batches.mixing_draw import with_mixing
+from pipeline.data.batches.train_batches import batch_specs
 from pipeline.data.dataset.prepare_source import prepare_source
 from pipeline.data.dataset.source import open_source
 from pipeline.data.dataset.split import Split
@@ -165,13 +167,16 @@ def _synthetic(
 
     def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
         size = context.get_per_replica_batch_size(config.batch_size)
-        shape = (size, *config.data.height_width, 3)
-        images = tf.random.stateless_uniform(shape, [0, 1], -1, 1)
         spec = label_spec(config, size, num_classes)
+        pixels, *_ = batch_specs(config.data, size, spec)
+        images = tf.random.stateless_uniform(pixels.shape, [0, 1], -1, 1)
+        if pixels.dtype == tf.uint8:
+            images = tf.cast((images + 1) * 127.5, tf.uint8)
         below = 2 if spec.dtype == tf.bool else num_classes
         labels = tf.random.stateless_uniform(spec.shape, [0, 2], 0, below, tf.int64)
         labels = tf.cast(labels, spec.dtype)
-        return tf.data.Dataset.from_tensors((images, labels, tf.range(size))).repeat()
+        batches = tf.data.Dataset.from_tensors((images, labels, tf.range(size))).repeat()
+        return with_mixing(batches, config.data, seed=config.seed, first_step=0, replicas=1)
 
     batch = next(iter(strategy.distribute_datasets_from_function(of_host)))
     while True:

@@ -15,6 +15,14 @@ from pipeline.data.data_config import DataConfig, ViewConfig
 from pipeline.data.dataset.split import Split
 from pipeline.data.images.preprocess import EvalPreprocess
 
+PREFETCHING = (
+    tf.distribute.MirroredStrategy,
+    tf.distribute.MultiWorkerMirroredStrategy,
+    tf.distribute.TPUStrategy,
+)
+"""Strategies that copy batches to their devices ahead of time by themselves."""
+BATCHES_AHEAD = 2
+
 
 def check_split_size(batch: BatchOptions, split: Split) -> None:
     """Raise a UserError where a global batch is larger than the split."""
@@ -63,10 +71,10 @@ def distributed_train_batches(
     data: DataConfig,
     start_step: int,
 ) -> Iterable[tuple[tf.Tensor, ...]]:
-    """Endless global batches `(images, labels, seeds)` from `start_step` on, in `order`."""
+    """Endless global batches as of `train_batches` from `start_step` on, in `order`."""
 
     def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return train_batches(
+        batches = train_batches(
             order,
             split,
             data,
@@ -75,6 +83,7 @@ def distributed_train_batches(
             host=context.input_pipeline_id,
             num_hosts=context.num_input_pipelines,
         )
+        return batches if isinstance(strategy, PREFETCHING) else ahead_on_device(batches)
 
     try:
         batches: Iterable[tuple[tf.Tensor, ...]]
@@ -82,6 +91,14 @@ def distributed_train_batches(
     except ValueError as error:
         raise UserError(str(error)) from error
     return batches
+
+
+def ahead_on_device(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """`batches` copied to the GPU, where there is one, while the step before them runs."""
+    gpus = tf.config.list_logical_devices("GPU")
+    if not gpus:
+        return batches
+    return batches.apply(tf.data.experimental.prefetch_to_device(gpus[0].name, BATCHES_AHEAD))
 
 
 def distributed_eval_batches(
@@ -100,7 +117,8 @@ def distributed_eval_batches(
             host=context.input_pipeline_id,
         )
         # Every replica of a host gets a batch, if only of padding, in every round.
-        return batches.rebatch(replica_batch, drop_remainder=True)
+        batches = batches.rebatch(replica_batch, drop_remainder=True)
+        return batches if isinstance(strategy, PREFETCHING) else ahead_on_device(batches)
 
     batches: Iterable[tuple[tf.Tensor, ...]]
     batches = strategy.distribute_datasets_from_function(of_host)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from pipeline.data.batches.eval_batches import no_autoshard
+from pipeline.data.batches.mixing_draw import Mixing, with_mixing
 from pipeline.data.batches.seeds import derived_seed
 from pipeline.data.batches.service import served_batches
 from pipeline.data.batches.train_order import EpochOrder
@@ -34,9 +35,9 @@ def train_batches(
     spreads over other hosts, sees the same images.
 
     Yields:
-        `(images, labels, seeds)`: float32 `[replica_batch_size, height, width, 3]` in [-1, 1];
-        int64 and int32 `[replica_batch_size]`. The seeds are for what the model draws at random
-        for each image.
+        `(images, labels, seeds)` and, where images are mixed, the `Mixing` of the step: images
+        `[replica_batch_size, height, width, 3]`, see `training_view`; int64 and int32
+        `[replica_batch_size]`. The seeds are for what the model draws at random for each image.
     """
 
     def view(
@@ -65,6 +66,10 @@ def train_batches(
         batches = views.batch(replica_batch_size, drop_remainder=True)
     # Told to be endless, several workers need not agree in each step on whether there is more.
     endless = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+    replicas = order.batch_size // num_hosts // replica_batch_size
+    endless = with_mixing(
+        endless, config, seed=order.seed, first_step=start_step, replicas=replicas
+    )
     return endless.with_options(no_autoshard()).prefetch(tf.data.AUTOTUNE)
 
 
@@ -75,7 +80,12 @@ def training_view(
     flip_seed: tf.Tensor,
     augment_seed: tf.Tensor,
 ) -> tf.Tensor:
-    """One view of an encoded image: float32 `[height, width, 3]` in [-1, 1]."""
+    """One view of an encoded image, `[height, width, 3]`.
+
+    uint8 where the augmentation ends in 8 bits (`config.ends_in_8_bits`): a quarter of the bytes go
+    to the device, where the train step scales them. Otherwise float32 in [-1, 1], for a resized
+    image rounded to 8 bits would be another one.
+    """
     image = _crop(encoded, config, crop_seed)
     if config.flip:
         image = augment.random_flip(image, flip_seed)
@@ -100,7 +110,23 @@ def training_view(
             image = color_jitter(image, seeds[1], config.color_jitter)
         if config.random_erasing:
             image = random_erasing(image, seeds[2], config.random_erasing)
-    return to_model_range(image)
+    return image if config.ends_in_8_bits else to_model_range(image)
+
+
+def batch_specs(
+    view: ViewConfig, replica_batch_size: int, labels: tf.TensorSpec
+) -> list[tf.TensorSpec]:
+    """What `train_batches` yields, with those labels."""
+    size = view.height_width
+    pixels = tf.uint8 if view.ends_in_8_bits else tf.float32
+    specs = [
+        tf.TensorSpec([replica_batch_size, *size, 3], pixels),
+        labels,
+        tf.TensorSpec([replica_batch_size], tf.int32),
+    ]
+    if view.mixes_images:
+        specs += Mixing(tf.TensorSpec([*size, 1], tf.float32), tf.TensorSpec([], tf.float32))
+    return specs
 
 
 def _crop(encoded: tf.Tensor, config: ViewConfig, seed: tf.Tensor) -> tf.Tensor:

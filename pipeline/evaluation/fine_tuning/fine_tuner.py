@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from groundwork.errors import TrainingDiverged
 from groundwork.progress import Progress
 from pipeline.data.batches.distributed_batches import distributed_eval_batches
+from pipeline.data.batches.mixing_draw import with_mixing
 from pipeline.data.data_config import ViewConfig
 from pipeline.data.dataset.split import Split
 from pipeline.devices import strategy as strategies
@@ -137,9 +138,11 @@ class FineTuner:
     def _batches(self, split: Split, seed: int) -> tf.distribute.DistributedDataset:
         def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
             share = context.get_per_replica_batch_size(self._recipe.batch_size)
-            return fine_tune_batches(
+            batches = fine_tune_batches(
                 split, self._recipe, flip=self._flip, seed=seed, replica_batch_size=share
             )
+            replicas = context.num_replicas_in_sync // context.num_input_pipelines
+            return with_mixing(batches, self._view, seed=seed, first_step=0, replicas=replicas)
 
         return self._strategy.distribute_datasets_from_function(of_host)
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tensorflow.compiler.xla.service import hlo_pb2
 
 from pipeline.data.batches.distributed_batches import check_divisible
+from pipeline.data.batches.train_batches import batch_specs
 from pipeline.readiness.compilers.program import PARTS, Program
 from pipeline.readiness.compilers.replicas import CompiledReplicas
 from pipeline.recipe.run_config import PretrainConfig
@@ -68,7 +69,8 @@ def lower_step(
         )
     patch_size = min(config.patch_sizes or (), default=None)  # the largest program
     step = _make_step(strategy, state, config, patch_size)
-    specs = _batch_specs(config, replicas, num_classes)
+    share = config.batch_size // replicas
+    specs = batch_specs(config.data, share, label_spec(config, share, num_classes))
     steps = config.steps_per_loop
     if steps > 1:
         step = _loop(step, specs, steps)
@@ -136,20 +138,6 @@ def _loop(
         return metrics
 
     return loop
-
-
-def _batch_specs(config: PretrainConfig, replicas: int, num_classes: int) -> list[tf.TensorSpec]:
-    """Images, labels and seeds of a replica, and what mixes the images."""
-    share = config.batch_size // replicas
-    size = config.data.height_width
-    specs = [
-        tf.TensorSpec([share, *size, 3], tf.float32),
-        label_spec(config, share, num_classes),
-        tf.TensorSpec([share], tf.int32),
-    ]
-    if config.data.mixes_images:
-        specs += [tf.TensorSpec([*size, 1], tf.float32), tf.TensorSpec([], tf.float32)]
-    return specs
 
 
 def _canonical(hlo: bytes) -> bytes:

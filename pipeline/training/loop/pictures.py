@@ -20,7 +20,7 @@ def labeled_images(
     Small images are enlarged by a whole factor, so that their pixels stay what they are.
 
     Args:
-        images: `[count, height, width, 3]` in [-1, 1].
+        images: `[count, height, width, 3]`, uint8 or float32 in [-1, 1].
         labels: int `[count]` or, with several to an image, bool `[count, classes]`.
         class_names: by label; empty: nothing is written beneath.
     """
@@ -31,7 +31,9 @@ def labeled_images(
     tile_width, tile_height = width * factor + 2, height * factor + CAPTION_HEIGHT
     canvas = Image.new("RGB", (columns * tile_width, rows * tile_height), "white")
     draw = ImageDraw.Draw(canvas)
-    pixels = np.clip(images * 127.5 + 128, 0, 255).astype(np.uint8)
+    pixels = images
+    if images.dtype != np.uint8:
+        pixels = np.clip(images * 127.5 + 128, 0, 255).astype(np.uint8)
     for index, tile in enumerate(pixels):
         left, top = index % columns * tile_width, index // columns * tile_height
         enlarged = tile.repeat(factor, axis=0).repeat(factor, axis=1)

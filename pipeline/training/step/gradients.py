@@ -8,6 +8,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from pipeline.data.batches.batch_options import BatchOptions
+from pipeline.data.images.preprocess import to_model_range
 from pipeline.training.objectives.objective import Objective
 from pipeline.training.state.train_state import TrainState
 
@@ -93,6 +94,8 @@ def _microbatch(
     seeds: tf.Tensor,
     *mixing: tf.Tensor,
 ) -> BatchGradient:
+    if images.dtype == tf.uint8:
+        images = to_model_range(images)
     with tf.GradientTape() as tape:
         losses, hits = objective.training_scores(state.model, images, labels, seeds, *mixing)
         loss = tf.reduce_sum(losses) / options.batch_size

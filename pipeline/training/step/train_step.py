@@ -14,7 +14,6 @@ import keras
 import tensorflow as tf
 
 from groundwork.errors import UserError
-from pipeline.training.objectives.mixing import draw_mixing
 from pipeline.training.objectives.objective import make_objective
 from pipeline.training.objectives.patch_sizes import drawn_patch_size
 from pipeline.training.state.train_state import TrainState
@@ -24,8 +23,8 @@ from pipeline.training.step.sharpness import worst_weights_nearby
 from pipeline.training.step.step_config import StepConfig
 
 Metrics = dict[str, tf.Tensor]
-TrainStep = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Metrics]
-"""Distributed images, labels and seeds to the metrics of the step."""
+TrainStep = Callable[..., Metrics]
+"""Distributed images, labels, seeds and perhaps `Mixing` to the metrics of the step."""
 Schedule = Callable[[tf.Tensor], tf.Tensor]
 """Finished steps, integer scalar, to the learning rate, float32 scalar."""
 
@@ -55,13 +54,13 @@ def make_train_step(
         teacher: of `config.distillation`, created under the same strategy.
 
     Returns:
-        A function of a distributed batch: images `[batch, height, width, 3]` in [-1, 1], labels
-        and per-example seeds `[batch]`. It updates `state` and returns float32 scalars: `loss`
+        A function of a distributed batch, as of `train_batches`: images `[batch, height, width,
+        3]`, uint8 or float32 in [-1, 1], labels and per-example seeds `[batch]`, and the step's
+        `Mixing` where images are mixed. It updates `state` and returns float32 scalars: `loss`
         (mean over the global batch), `accuracy` (of mixed images: against the label that weighs
         more), from 6 classes on `accuracy_top5`, `learning_rate` and `gradient_norm` (before
         clipping).
     """
-    data = config.data
     alone = strategy.num_replicas_in_sync == 1
     whole = jit_compile and alone and state.optimizer.changes_own_copies
     own: list[int | None] = [None]
@@ -88,18 +87,7 @@ def make_train_step(
             for name, value in per_replica.items()
         }
 
-    def train_step(images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor) -> Metrics:
-        batch: tuple[tf.Tensor, ...] = (images, labels, seeds)
-        if data.mixes_images:
-            # Outside of the replica, so on the host: XLA knows no gamma variables, and draws other
-            # numbers from the same seed than what is not compiled.
-            batch += draw_mixing(
-                state.seed,
-                state.step,
-                data.height_width,
-                data.augmentation.mixup_alpha,
-                data.cutmix_alpha,
-            )
+    def train_step(*batch: tf.Tensor) -> Metrics:
         if len(replica_steps) == 1:
             metrics = run(replica_steps[0], batch)
         else:  # a program for each patch size, of which the host chooses

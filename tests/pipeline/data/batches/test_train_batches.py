@@ -10,8 +10,13 @@ import pytest
 import tensorflow as tf
 from dataset_folders import encode
 
-from pipeline.data.batches.distributed_batches import training_order
-from pipeline.data.batches.train_batches import train_batches
+from pipeline.data.batches.distributed_batches import (
+    distributed_eval_batches,
+    distributed_train_batches,
+    training_order,
+)
+from pipeline.data.batches.mixing_draw import draw_mixing, with_mixing
+from pipeline.data.batches.train_batches import batch_specs, train_batches
 from pipeline.data.data_config import DataConfig
 from pipeline.data.dataset.source import open_source
 from pipeline.data.images.augment import inception_crop
@@ -111,7 +116,7 @@ def test_every_augmentation_replays_and_repeats_are_other_views(config, change):
         for mine, other in zip(found, expected, strict=True):
             np.testing.assert_array_equal(mine, other)
     images, labels, seeds = full[0]
-    assert -1 <= images.min() < images.max() <= 1
+    assert images.dtype == np.uint8 and images.min() < images.max()
     # Eight images, and again, moved by one.
     np.testing.assert_array_equal(labels[8:], np.roll(labels[:8], -1))
     assert len(set(seeds)) == 16 and len({image.tobytes() for image in images}) == 16
@@ -122,3 +127,59 @@ def test_every_augmentation_replays_and_repeats_are_other_views(config, change):
 def test_height_width_takes_one_number_or_two():
     assert DataConfig(source="x", image_size=8).height_width == (8, 8)
     assert DataConfig(source="x", image_size=(8, 16)).height_width == (8, 16)
+
+
+@pytest.mark.parametrize(
+    ("fields", "pixels"),
+    [
+        ({}, np.float32),
+        ({"augment_preset": "medium2", "cutmix_alpha": 1.0}, np.uint8),
+        ({"color_jitter": 0.3}, np.uint8),
+    ],
+)
+def test_what_ends_in_8_bits_goes_to_the_device_as_such(config, change, fields, pixels):
+    """With the mixing of its step, which needs no number from the device."""
+    config = change(config, **{f"data__{name}": value for name, value in fields.items()})
+    found = batches(config, 3, 2)
+    specs = batch_specs(config.data, 16, tf.TensorSpec([16], tf.int64))
+    for step, batch in enumerate(found, 3):
+        assert [(part.shape, part.dtype) for part in batch] == [
+            (tuple(spec.shape), spec.dtype.as_numpy_dtype) for spec in specs
+        ]
+        assert batch[0].dtype == pixels
+        if config.data.mixes_images:
+            mixing = draw_mixing(config.seed, tf.constant(step, tf.int64), (16, 16), 0.5, 1.0)
+            for drawn, expected in zip(batch[3:], mixing, strict=True):
+                np.testing.assert_array_equal(drawn, expected)
+
+
+def test_replicas_of_a_host_mix_alike_in_each_step(config, change):
+    config = change(config, data__mixup_alpha=0.5)
+    three = tf.data.Dataset.range(9).map(lambda number: (number,))
+    shares = [
+        share.numpy()
+        for *_, share in with_mixing(three, config.data, seed=1, first_step=7, replicas=3)
+    ]
+    of_steps = [
+        draw_mixing(1, tf.constant(step, tf.int64), (16, 16), 0.5, 0.0).share.numpy()
+        for step in (7, 8, 9)
+    ]
+    assert shares == list(np.repeat(of_steps, 3))
+
+
+def test_batches_wait_on_the_device_where_no_strategy_copies_them(config, monkeypatch):
+    """Another logical CPU stands for the GPU."""
+    cpus = tf.config.list_logical_devices("CPU")
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [cpus[1]])
+    split = open_source(config.data.source).split("train")
+    strategy = tf.distribute.get_strategy()
+    order = training_order(config, config.data, split, config.seed)
+    training = distributed_train_batches(strategy, order, split, config.data, 0)
+    for read, expected in (
+        (training, batches(config, 0, 2)),
+        (distributed_eval_batches(strategy, split, config.data, 16), None),
+    ):
+        for index, batch in zip(range(2), read, strict=False):
+            assert all(part.device.endswith(cpus[1].name) for part in batch)
+            if expected:
+                np.testing.assert_array_equal(batch[0], expected[index][0])

@@ -9,6 +9,7 @@ from trained_steps import train
 
 from groundwork.errors import UserError
 from pipeline.data.batches.distributed_batches import check_divisible
+from pipeline.data.batches.mixing_draw import draw_mixing
 from pipeline.data.batches.train_batches import train_batches
 from pipeline.data.batches.train_order import EpochOrder
 from pipeline.data.data_config import DataConfig
@@ -16,7 +17,7 @@ from pipeline.data.dataset.source import open_source
 from pipeline.devices.strategy import mirrored_strategy
 from pipeline.recipe.check_run_config import check_run_config
 from pipeline.training.objectives.classification import Classification, cross_entropy
-from pipeline.training.objectives.mixing import draw_mixing, mix_images, swap_pairs
+from pipeline.training.objectives.mixing import mix_images, swap_pairs
 from pipeline.training.objectives.objective_options import ObjectiveOptions
 
 SIZE = (24, 32)

@@ -2,7 +2,7 @@
 
 That is what `strategy.run` is given: forward and backward pass, mixing, microbatches, all-reduce,
 clipping, update and moving average. Outside of it, on the host, stay the draw of MixUp's and
-CutMix's shares (`draw_mixing`: XLA has no gamma variables) and the counting of steps.
+CutMix's shares (`draw_mixing`, in the input: XLA has no gamma variables) and the counting of steps.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import tensorflow as tf
 
 import vit_keras
 from pipeline.data.batches.distributed_batches import distributed_train_batches, training_order
+from pipeline.data.batches.mixing_draw import draw_mixing
 from pipeline.data.dataset.source import open_source
 from pipeline.training.model.build_model import build_model
 from pipeline.training.model.model_config import ModelConfig
-from pipeline.training.objectives.mixing import draw_mixing
 from pipeline.training.state.train_state import TrainState
 from pipeline.training.step.train_step import make_replica_step
 
