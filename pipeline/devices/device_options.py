@@ -22,8 +22,10 @@ class DeviceOptions:
     """Google Cloud zone of the named TPU; null: that of this VM."""
     tpu_project: str | None = None
     """Google Cloud project of the named TPU; null: that of this VM."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Compute type. auto: bfloat16 on TPUs and on GPUs that have it, otherwise float32. float16 is
-    for older GPUs: the loss is scaled dynamically. Weights are float32 always."""
+    precision: Literal["auto", "float32", "bfloat16", "bfloat16_products", "float16"] = "auto"
+    """Compute type. auto: bfloat16 on TPUs and on GPUs that have it, otherwise float32.
+    bfloat16_products: only the patch embedding, attention and MLPs, between them norms and the
+    residual stream in float32, as big_vision on TPUs. float16 is for older GPUs: the loss is scaled
+    dynamically. Weights are float32 always."""
     jit_compile: Literal["auto", "true", "false"] = "auto"
     """Compile the forward and backward pass with XLA. auto: on TPUs and GPUs, not on CPUs."""

@@ -68,7 +68,7 @@ def compute_policy(precision: str, strategy: tf.distribute.Strategy) -> str:
 
 
 def policy_on(device: str, precision: str) -> str:
-    """Keras dtype policy for the option `precision` on TPU, GPU or CPU.
+    """Keras dtype policy for the option `precision` on TPU, GPU or CPU, as `build_model` takes it.
 
     Raises:
         UserError: the device does not have it.
@@ -77,7 +77,7 @@ def policy_on(device: str, precision: str) -> str:
         precision = "bfloat16" if _has_bfloat16(device) else "float32"
     if precision == "float16" and device == "TPU":
         raise UserError("precision=float16: TPUs compute in bfloat16: choose that, or auto")
-    return "float32" if precision == "float32" else f"mixed_{precision}"
+    return precision if precision in ("float32", "bfloat16_products") else f"mixed_{precision}"
 
 
 def use_xla(jit_compile: str, strategy: tf.distribute.Strategy) -> bool:

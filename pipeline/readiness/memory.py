@@ -186,7 +186,7 @@ def estimate_of(
 
 def compute_bytes(policy: str) -> int:
     """Bytes of a number in the compute type of a Keras dtype policy."""
-    return 4 if policy == "float32" else 2
+    return 2 if policy.startswith("mixed_") else 4
 
 
 def check_memory(

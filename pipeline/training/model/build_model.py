@@ -9,6 +9,13 @@ import keras
 import vit_keras
 from groundwork.errors import UserError, one_line
 from pipeline.training.model.model_config import ModelConfig
+from vit_keras.layers.attention import SelfAttention
+from vit_keras.layers.mlp import Mlp
+from vit_keras.layers.patch_embedding import PatchEmbedding
+
+BFLOAT16_PRODUCTS = "bfloat16_products"
+"""Stands where a policy does: matrix products in bfloat16, the residual stream in float32."""
+PRODUCTS = (PatchEmbedding, SelfAttention, Mlp)
 
 
 def build_model(
@@ -26,7 +33,8 @@ def build_model(
         image_size: height and width in pixels.
         seed: its weights are drawn from.
         num_classes: outputs of the head; None: no head.
-        policy: Keras dtype policy, such as mixed_bfloat16; weights are float32 always.
+        policy: Keras dtype policy, such as mixed_bfloat16, or BFLOAT16_PRODUCTS; weights are
+            float32 always.
 
     Raises:
         UserError: the architecture cannot be, such as an image size that patches do not divide.
@@ -36,12 +44,27 @@ def build_model(
     # What is not given is not passed: a ResNet knows no class token or dropout.
     options = {name: value for name, value in chosen.items() if value is not None}
     keras.utils.set_random_seed(seed)
-    keras.config.set_dtype_policy(policy)
+    keras.config.set_dtype_policy("float32" if policy == BFLOAT16_PRODUCTS else policy)
     try:
-        return vit_keras.create_model(
+        model = vit_keras.create_model(
             variant, image_size=image_size, num_classes=num_classes, **options
         )
     except (ValueError, TypeError) as error:
         raise UserError(f"model: {one_line(error, None)}") from error
     finally:
         keras.config.set_dtype_policy("float32")
+    if policy == BFLOAT16_PRODUCTS:
+        _multiply_in_bfloat16(model)
+    return model
+
+
+def _multiply_in_bfloat16(model: keras.Model) -> None:
+    """Let the layers of matrix products compute in bfloat16, the rest as before."""
+    found = [layer for layer in model._flatten_layers() if isinstance(layer, PRODUCTS)]
+    if not any(isinstance(layer, SelfAttention) for layer in found):
+        raise UserError(
+            "precision=bfloat16_products: this model has no attention: choose bfloat16 or float32"
+        )
+    for layer in found:
+        for part in layer._flatten_layers():
+            part.dtype_policy = "mixed_bfloat16"

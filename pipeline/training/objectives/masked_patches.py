@@ -76,8 +76,8 @@ def build_patch_predictor(
     vit = build_model(config, image_size, None, seed=seed, policy=policy)
     try:
         if options.objective == "masked_patches":
-            return MaskedPatchModel(vit, **asdict(options.masked_patches), dtype=policy)
-        return MaskedAutoencoder(vit, **asdict(options.masked_autoencoder), dtype=policy)
+            return MaskedPatchModel(vit, **asdict(options.masked_patches), dtype=vit.dtype_policy)
+        return MaskedAutoencoder(vit, **asdict(options.masked_autoencoder), dtype=vit.dtype_policy)
     except ValueError as error:
         raise UserError(
             f"objective={options.objective} with model.variant={config.variant}: {error}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import keras
+import numpy as np
 import pytest
 
 from groundwork import command_line
 from groundwork.errors import UserError
 from pipeline.recipe.run_config import PretrainConfig
-from pipeline.training.model.build_model import build_model
+from pipeline.training.model.build_model import BFLOAT16_PRODUCTS, build_model
 from pipeline.training.model.model_config import ModelConfig
 
 VIT = {"variant": "Ti/8", "num_layers": "2", "width": "16", "mlp_dim": "32", "num_heads": "2"}
@@ -94,3 +95,22 @@ def test_what_is_not_given_is_the_variants():
 def test_option_that_cannot_be(options, message):
     with pytest.raises(UserError, match=message):
         build(parse(**options))
+
+
+def test_products_in_bfloat16_leave_the_residual_stream_in_float32():
+    config = ModelConfig("Ti/8", num_layers=6, width=32, mlp_dim=64, num_heads=2)
+    images = np.random.default_rng(0).normal(0, 1, (4, 32, 32, 3)).astype(np.float32)
+    features = {}
+    for policy in ("float32", "mixed_bfloat16", BFLOAT16_PRODUCTS):
+        model = build_model(config, (32, 32), 3, seed=0, policy=policy)
+        features[policy] = model.features(images).numpy()
+    block = model.blocks[0]
+    assert block.attention.qkv.compute_dtype == block.mlp.compute_dtype == "bfloat16"
+    assert block.attention_norm.compute_dtype == "float32"
+    assert block(np.ones((1, 3, 32), np.float32)).dtype == "float32"
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    error = {name: np.abs(one - features["float32"]).mean() for name, one in features.items()}
+    assert 0 < error[BFLOAT16_PRODUCTS] < 0.9 * error["mixed_bfloat16"]
+    with pytest.raises(UserError, match="bfloat16_products: this model has no attention"):
+        resnet = ModelConfig("BiT-R50x1", units=(1,), width_factor=0.5)
+        build_model(resnet, (32, 32), 3, seed=0, policy=BFLOAT16_PRODUCTS)

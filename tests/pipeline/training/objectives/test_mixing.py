@@ -135,7 +135,7 @@ def test_pairs_are_the_same_for_one_and_two_hosts(config, change):
             batches = train_batches(
                 order, split, config.data, host=host, num_hosts=num_hosts, **options
             )
-            _, _, seeds = next(batches.as_numpy_iterator())
+            _, _, seeds, *_ = next(batches.as_numpy_iterator())
             found |= {frozenset(pair) for pair in seeds.reshape(-1, 2).tolist()}
         return found
 
