@@ -85,7 +85,7 @@ class _Maker:
         if options.has_other_labels:
             return self._right_answers(options)
         split = self.source.split(options.split or test_split_name(self.source))
-        if self.config.objective == "masked_patches":
+        if not self.config.reads_labels:
             split = replace(split, labels_below=None)
         return self.scores(split)
 

@@ -22,6 +22,7 @@ from pipeline.data.dataset.split import Split
 from pipeline.devices import strategy as strategies
 from pipeline.devices.accelerators import find_accelerators
 from pipeline.devices.worker_agreement import check_workers_agree
+from pipeline.devices.worker_times import WorkerTimes
 from pipeline.named_models.evaluated_model import initial_weights
 from pipeline.named_models.teacher import Teacher, open_teacher
 from pipeline.process.check import raise_first_error
@@ -162,6 +163,7 @@ def train(
         checkpointer=checkpointer,
         best=best,
         watchdog=watchdog,
+        worker_times=WorkerTimes(strategy),
         log=log,
         compute=ComputeMeter(
             accelerators,

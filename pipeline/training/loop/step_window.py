@@ -15,7 +15,7 @@ from pipeline.process.interruptible import InterruptibleIterator
 from pipeline.process.watchdog import Watchdog
 from pipeline.training.loop.step_loop import StepLoop
 from pipeline.training.state.loss_scale import FLOOR
-from pipeline.training.step.train_step import Metrics, TrainStep
+from pipeline.training.step.train_step import OWN_SECONDS, Metrics, TrainStep
 
 Batch = tuple[tf.Tensor, ...]
 """Distributed images, labels and seeds."""
@@ -125,6 +125,8 @@ class StepWindow:
         values = {}
         for name, latest in self._rows[-1].items():
             finite = [row[name] for row in self._rows if math.isfinite(row[name])]
+            if name == OWN_SECONDS:
+                continue
             if name in SETTINGS:
                 values[f"train/{name}"] = latest
             elif finite:
@@ -140,6 +142,13 @@ class StepWindow:
         if self._wait_seconds is not None:
             values["speed/input_wait_share"] = self._wait_seconds / seconds
         return values
+
+    def own_seconds(self) -> tuple[float, float]:
+        """Means over the timed steps: until this worker had its share of the gradient, and waiting
+        for input, 0 where that is not known."""
+        own = [row.get(OWN_SECONDS, 0.0) for row in self._rows[self._untimed :]]
+        wait = (self._wait_seconds or 0.0) / max(1, len(own))
+        return float(np.mean(own)) if own else 0.0, wait
 
 
 def _rows(metrics: Metrics) -> list[dict[str, float]]:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from groundwork.errors import InputFailed, TrainingDiverged, UserError
 from groundwork.progress import Progress
 from pipeline.devices.worker_agreement import check_workers_agree
+from pipeline.devices.worker_times import WorkerTimes
 from pipeline.figures.model_pictures import weight_figures
 from pipeline.figures.rendering import rasterized
 from pipeline.figures.transfer_figures import confusion_figure
@@ -58,6 +59,7 @@ class TrainLoop:
         checkpointer: where to save.
         best: where to save the best evaluation's state; None: nowhere.
         watchdog: told of all that gets on.
+        worker_times: asked how long each worker takes for its part of a step.
         log: where scalars and pictures go.
         compute: counts what the run costs.
         class_names: by label.
@@ -76,6 +78,7 @@ class TrainLoop:
     checkpointer: Checkpointer
     best: BestCheckpoint | None
     watchdog: Watchdog
+    worker_times: WorkerTimes
     log: MetricsLog
     compute: ComputeMeter
     class_names: Sequence[str]
@@ -150,7 +153,10 @@ class TrainLoop:
             if self._is_due(step, self.options.log.every_steps):
                 self.checkpointer.check()
                 row = self._row(step, window, progress) | extra
-                self.log.scalars(step, row)
+                times = self.worker_times.scalars(*window.own_seconds())
+                self.log.scalars(step, row | times)
+                if told := self.worker_times.straggler(times):
+                    progress.note(f"step {step}: {told}")
                 progress.update(step, _describe(row))
                 window.restart(step)
                 extra = {}

@@ -21,36 +21,73 @@ class BatchGradient(NamedTuple):
     """Of the global batch, the same on every replica.
 
     Attributes:
-        gradients: of the mean loss, by the variables of the state.
+        gradients: of the mean loss, by the variables of the state; of the scaled loss, where the
+            state scales it, and in the type of `BatchOptions.sum_precision`.
         loss: mean, float32 scalar.
         hits: sums, float32 `[num_hits]`.
+        seconds: that this replica took before it had its share to give, float32 scalar; None: not
+            asked for.
     """
 
     gradients: list[tf.Tensor]
     loss: tf.Tensor
     hits: tf.Tensor
+    seconds: tf.Tensor | None = None
 
 
 def make_batch_gradient(
-    state: TrainState, options: BatchOptions, objective: Objective, *, jit_compile: bool
+    state: TrainState,
+    options: BatchOptions,
+    objective: Objective,
+    *,
+    jit_compile: bool,
+    timed: bool = False,
 ) -> Callable[..., BatchGradient]:
-    """A function of a replica's images, labels, seeds and perhaps `Mixing`, to run in a replica."""
-    gradients_of_share = tf.function(
-        lambda *batch: _accumulate(state, options, objective, *batch), jit_compile=jit_compile
-    )
+    """A function of a replica's images, labels, seeds and perhaps `Mixing`, to run in a replica.
+
+    `timed` tells the time that it takes up to the all-reduce, where replicas wait for each other.
+    """
+    sum_type = tf.dtypes.as_dtype(options.sum_precision)
+
+    def share(*batch: tf.Tensor) -> BatchGradient:
+        found = _accumulate(state, options, objective, *batch)
+        return found._replace(gradients=[tf.cast(one, sum_type) for one in found.gradients])
+
+    gradients_of_share = tf.function(share, jit_compile=jit_compile)
 
     def batch_gradient(*batch: tf.Tensor) -> BatchGradient:
-        gradients, loss, hits = gradients_of_share(*batch)
+        _, labels, *_ = batch
+        begun = _time_after(labels[:1]) if timed else None
+        with tf.control_dependencies([begun] if timed else []):
+            gradients, loss, hits, _ = gradients_of_share(*batch)
+        seconds = tf.cast(_time_after(loss) - begun, tf.float32) if timed else None
         replica = tf.distribute.get_replica_context()
         if replica.num_replicas_in_sync > 1:
-            *gradients, loss, hits = replica.all_reduce(
-                tf.distribute.ReduceOp.SUM, [*gradients, loss, hits], options=BUCKETS
-            )
-        if state.loss_scale is not None:
-            gradients = [gradient / state.loss_scale.scale for gradient in gradients]
-        return BatchGradient(gradients, loss, hits)
+            gradients, loss, hits = _sum_over_replicas(replica, gradients, loss, hits)
+        return BatchGradient(gradients, loss, hits, seconds)
 
     return batch_gradient
+
+
+def _sum_over_replicas(
+    replica: tf.distribute.ReplicaContext, gradients: list[tf.Tensor], *rest: tf.Tensor
+) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+    def summed(values: list[tf.Tensor]) -> list[tf.Tensor]:
+        sums: list[tf.Tensor]
+        sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, values, options=BUCKETS)
+        return sums
+
+    if gradients[0].dtype != rest[0].dtype:  # a bucket is of one type
+        loss, hits = summed([*rest])
+        return summed(gradients), loss, hits
+    *gradients, loss, hits = summed([*gradients, *rest])
+    return gradients, loss, hits
+
+
+def _time_after(value: tf.Tensor) -> tf.Tensor:
+    """The host's clock, float64 seconds, as soon as it has `value`, which should be small."""
+    with tf.device("CPU:0"), tf.control_dependencies([tf.identity(value)]):
+        return tf.timestamp()
 
 
 def _accumulate(
@@ -70,7 +107,7 @@ def _accumulate(
     labels, seeds = (tf.reshape(v, [count, -1, *v.shape[1:]]) for v in (labels, seeds))
 
     def add(index: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        gradients, loss, hits = _microbatch(
+        gradients, loss, hits, _ = _microbatch(
             state, options, objective, images[index], labels[index], seeds[index], *mixing
         )
         return index + 1, *(

@@ -20,11 +20,13 @@ def worst_weights_nearby(
 
     Args:
         variables: the weights; used from within a replica.
-        gradients: of the global batch: one perturbation for all replicas. (The paper lets each of
-            its m parts of the batch have its own; then the result depends on their number.)
+        gradients: of the global batch, times any number: one perturbation for all replicas. (The
+            paper lets each of its m parts of the batch have its own; then the result depends on
+            their number.)
         rho: radius.
     """
     originals = [tf.identity(variable) for variable in variables]
+    gradients = [tf.cast(gradient, tf.float32) for gradient in gradients]
     length = tf.maximum(tf.linalg.global_norm(gradients), 1e-12)
     moved = [
         weight + (rho / length) * gradient

@@ -25,6 +25,8 @@ from pipeline.training.step.step_config import StepConfig
 Metrics = dict[str, tf.Tensor]
 TrainStep = Callable[..., Metrics]
 """Distributed images, labels, seeds and perhaps `Mixing` to the metrics of the step."""
+OWN_SECONDS = "own_seconds"
+"""Metric of a worker, in which the workers differ: its time up to the all-reduce."""
 Schedule = Callable[[tf.Tensor], tf.Tensor]
 """Finished steps, integer scalar, to the learning rate, float32 scalar."""
 
@@ -59,10 +61,11 @@ def make_train_step(
         `Mixing` where images are mixed. It updates `state` and returns float32 scalars: `loss`
         (mean over the global batch), `accuracy` (of mixed images: against the label that weighs
         more), from 6 classes on `accuracy_top5`, `learning_rate` and `gradient_norm` (before
-        clipping).
+        clipping); with several workers OWN_SECONDS.
     """
     alone = strategy.num_replicas_in_sync == 1
     whole = jit_compile and alone and state.optimizer.changes_own_copies
+    several_workers = strategy.extended._in_multi_worker_mode() and not alone
     own: list[int | None] = [None]
     replica_steps = [
         make_replica_step(
@@ -74,6 +77,7 @@ def make_train_step(
             schedule=schedule,
             teacher=teacher,
             patch_size=patch_size,
+            timed=several_workers,
         )
         for patch_size in config.patch_sizes or own
     ]
@@ -82,10 +86,13 @@ def make_train_step(
 
     def run(replica_step: Callable[..., Metrics], batch: tuple[tf.Tensor, ...]) -> Metrics:
         per_replica = strategy.run(replica_step, args=batch)
-        return {
-            name: strategy.experimental_local_results(value)[0]
-            for name, value in per_replica.items()
+        local = {
+            name: strategy.experimental_local_results(value) for name, value in per_replica.items()
         }
+        metrics = {name: values[0] for name, values in local.items()}
+        if several_workers:
+            metrics[OWN_SECONDS] = tf.reduce_max(local[OWN_SECONDS])
+        return metrics
 
     def train_step(*batch: tf.Tensor) -> Metrics:
         if len(replica_steps) == 1:
@@ -113,12 +120,13 @@ def make_replica_step(
     schedule: Schedule | None = None,
     teacher: keras.Model | None = None,
     patch_size: int | None = None,
+    timed: bool = False,
 ) -> Callable[..., Metrics]:
     """What each replica does, all of which a TPU compiles: it is run by `strategy.run`.
 
-    It trains at `patch_size`; None: the model's own.
-
-    With `jit_compile` XLA compiles it in two parts, between which the replicas sum.
+    It trains at `patch_size`; None: the model's own. With `jit_compile` XLA compiles it in two
+    parts, between which the replicas sum. `timed` adds OWN_SECONDS, the time of the first part, to
+    the metrics.
 
     Returns:
         A function of a replica's images, labels and seeds and, where images are mixed, of the
@@ -135,10 +143,15 @@ def make_replica_step(
     optim = config.optim
     objective = make_objective(config, state.model, class_weights, teacher, patch_size)
     rate_after = schedule or partial(learning_rate, config=optim, total_steps=total_steps)
-    batch_gradient = make_batch_gradient(state, config, objective, jit_compile=jit_compile)
+    batch_gradient = make_batch_gradient(
+        state, config, objective, jit_compile=jit_compile, timed=timed
+    )
 
     def update(gradients: list[tf.Tensor], loss: tf.Tensor, hits: tf.Tensor) -> Metrics:
         """What follows from the sums over the replicas."""
+        gradients = [tf.cast(gradient, tf.float32) for gradient in gradients]
+        if state.loss_scale is not None:
+            gradients = [gradient / state.loss_scale.scale for gradient in gradients]
         norm = tf.linalg.global_norm(gradients)
         if optim.clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, optim.clip_norm, norm)
@@ -159,13 +172,14 @@ def make_replica_step(
         return metrics
 
     def replica_step(*batch: tf.Tensor) -> Metrics:
-        gradients, loss, hits = batch_gradient(*batch)
+        gradients, loss, hits, seconds = batch_gradient(*batch)
         if optim.sam_rho is not None:
             with worst_weights_nearby(state.variables, gradients, optim.sam_rho):
                 gradients = batch_gradient(*batch).gradients
         # Compiled for each replica by itself, as it changes that replica's copies.
         apart = jit_compile and state.optimizer.changes_own_copies
         compiled = tf.function(update, jit_compile=True) if apart else update
-        return compiled(gradients, loss, hits)
+        metrics: Metrics = compiled(gradients, loss, hits)
+        return metrics | {OWN_SECONDS: seconds} if timed else metrics
 
     return replica_step

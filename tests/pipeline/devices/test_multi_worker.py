@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from dataset_folders import REPOSITORY
-from finished_runs import checkpoint_values, stop_at
+from finished_runs import checkpoint_values, rows, stop_at
 
 from groundwork import command_line
 from groundwork.errors import InputFailed, WorkerLost
@@ -25,6 +25,7 @@ from pipeline.devices.other_workers import end_together, explain_lost_worker
 from pipeline.recipe.compared_options import compared_options
 from pipeline.recipe.run_config import TransferJob
 from pipeline.run.run_stages import run
+from pipeline.training.loop.eval_config import EvalConfig
 
 
 @pytest.fixture
@@ -56,6 +57,7 @@ def test_two_workers_train_the_weights_of_one_process(config, change, tmp_path, 
         data__cutmix_alpha=1.0,
         data__randaugment_layers=1,
         data__randaugment_magnitude=10,
+        evals=[EvalConfig("near", "knn", k=[3])],
     )
     workers = change(config, workdir=config.workdir + "_workers")
     yaml = write_yaml(workers, tmp_path / "config.yaml")
@@ -65,6 +67,13 @@ def test_two_workers_train_the_weights_of_one_process(config, change, tmp_path, 
     run(change(config, export=False))
     assert_same_checkpoint(workers, config, 4, 1e-5)
     assert "31 images" in shown
+    found, expected = rows(workers.workdir), rows(config.workdir)
+    assert found[-1]["near/accuracy_3nn"] == expected[-1]["near/accuracy_3nn"]
+    for row in found:
+        if "speed/step_seconds" in row:
+            own = [row[f"workers/{worker}_step_seconds"] for worker in (0, 1)]
+            assert min(own) > 0 and max(own) < 1.5 * row["speed/step_seconds"]
+            assert row["workers/1_input_seconds"] >= 0
     assert "worker 0 of 2" in shown and "worker 1 of 2" in shown
     last = shown.splitlines()[-1]
     assert last == f"[0] export    {workers.workdir}/export", shown  # and nobody thought lost
@@ -119,8 +128,15 @@ def test_options_of_the_run_are_compared_and_those_of_one_worker_are_not(config,
 def test_a_killed_worker_is_restarted_and_the_weights_are_those_of_an_undisturbed_run(
     config, change, tmp_path, capfd
 ):
+    """Three workers, each in two parts that XLA compiles; undisturbed, one process in one."""
     config = change(
-        config, steps=60, log__every_steps=1, checkpoint__every_steps=4, data__eval_split=None
+        config,
+        batch_size=18,
+        jit_compile="true",
+        steps=60,
+        log__every_steps=1,
+        checkpoint__every_steps=4,
+        data__eval_split=None,
     )
     disturbed = change(config, export=False, workdir=config.workdir + "_disturbed")
     yaml = write_yaml(disturbed, tmp_path / "config.yaml")
@@ -138,7 +154,9 @@ def test_a_killed_worker_is_restarted_and_the_weights_are_those_of_an_undisturbe
 
     killer = threading.Thread(target=kill_one, daemon=True)
     killer.start()
-    status = launch_local.main(["--restarts", "1", "--show_all", "--", "--config", yaml])
+    status = launch_local.main(
+        ["--workers", "3", "--restarts", "1", "--show_all", "--", "--config", yaml]
+    )
     shown = capfd.readouterr().out
     assert status == 0, shown
     assert len(killed) == 1 and "restart 1 of 1" in shown and "resumed at step" in shown
@@ -149,10 +167,11 @@ def test_a_killed_worker_is_restarted_and_the_weights_are_those_of_an_undisturbe
 def test_sigterm_to_one_stops_both_at_one_step_with_a_checkpoint(
     config, change, tmp_path, monkeypatch
 ):
-    """In bfloat16, and with the weights of one process that is stopped at that step."""
+    """In bfloat16, sums too, and with the weights of one process that is stopped at that step."""
     endless = change(
         config,
         precision="bfloat16",
+        sum_precision="bfloat16",
         steps=100_000,
         data__eval_split=None,
         checkpoint__every_steps=50_000,

@@ -49,18 +49,29 @@ def test_graph_counts_what_a_step_asks_of_host_and_network(recipe, tmp_path, cap
     report = tmp_path / "report.json"
     options = ["--data.source", "missing", "--num_classes", "3", "--json", str(report)]
     graphs = []
-    for more in ([], ["--jit_compile", "false"], ["--ema_decay", "0.9"]):
+    augmented = ["--data.augment_preset", "medium2", "--ema_decay", "0.9"]
+    eager = ["--jit_compile", "false", "--sum_precision", "bfloat16"]
+    for more in ([], augmented, eager):
         assert main(["graph", "--config", recipe, *options, *more]) == 0
         graphs.append(json.loads(report.read_text()))
-    compiled, plain, averaged = graphs
-    assert "collectives               1: 0.0309 MB" in capsys.readouterr().out
-    share = 8  # of 16 images, on each of two replicas
-    for graph in graphs:
-        assert graph["host_to_device_bytes"] == share * (16 * 16 * 3 * 4 + 8 + 4)
+    assert "collectives                          0  1: 0.0309 MB" in capsys.readouterr().out
+    compiled, averaged, plain = (graph["several"] for graph in graphs)
+    alone, averaged_alone, plain_alone = (graph["one"] for graph in graphs)
+    for graph in (compiled, averaged):
         assert graph["collective_bytes"] == [30_872]  # 7,715 weights, loss and 2 hits in a bucket
-    assert (compiled["compiled_functions"], plain["compiled_functions"]) == (1, 0)
-    assert 200 < compiled["operations"] < 300 < averaged["operations"] < 450
-    assert plain["operations"] > 2 * compiled["operations"]
+    assert plain["collective_bytes"] == [15_430, 12]
+    pixels, rest = 16 * 16 * 3, 8 + 4
+    for replicas, graph in ((2, compiled), (1, alone)):
+        assert graph["host_to_device_bytes"] == 16 // replicas * (pixels * 4 + rest)
+    for replicas, graph in ((2, averaged), (1, averaged_alone)):
+        mixing = 16 * 16 * 4 + 4
+        assert graph["host_to_device_bytes"] == 16 // replicas * (pixels + rest) + mixing
+    assert [graph["compiled_functions"] for graph in (compiled, alone, plain)] == [2, 1, 0]
+    # Packing for the sum is all that stands outside, whatever follows it.
+    assert compiled["operations"] == averaged["operations"] < 160
+    assert alone["operations"] == averaged_alone["operations"] < 10
+    assert plain["operations"] > 4 * compiled["operations"]
+    assert plain_alone["operations"] > 40 * alone["operations"]
 
 
 def test_serve_prints_a_row_for_each_batch_size(tmp_path, capsys):

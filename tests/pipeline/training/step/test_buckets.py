@@ -17,3 +17,21 @@ def test_gradients_travel_in_buckets_that_neither_are_tiny_nor_hold_all():
 def test_workers_with_gpus_ask_for_nccl(monkeypatch, devices, implementation):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: devices)
     assert strategies.communication_options().implementation.value == implementation
+
+
+def test_buckets_leave_the_choice_of_nccl_alone():
+    """Traced, not run: a mirrored strategy asks for NCCL by itself, on logical CPUs too."""
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")[:2]]
+    strategy = tf.distribute.MirroredStrategy(devices)
+
+    def of_replica():
+        replica = tf.distribute.get_replica_context()
+        return replica.all_reduce(tf.distribute.ReduceOp.SUM, [tf.ones(3)], options=BUCKETS)
+
+    graph = tf.function(lambda: strategy.run(of_replica)).get_concrete_function().graph
+    hints = [
+        operation.get_attr("communication_hint")
+        for operation in graph.get_operations()
+        if operation.type == "CollectiveReduceV2"
+    ]
+    assert hints == [b"nccl", b"nccl"]
