@@ -28,4 +28,5 @@ class DeviceOptions:
     residual stream in float32, as big_vision on TPUs. float16 is for older GPUs: the loss is scaled
     dynamically. Weights are float32 always."""
     jit_compile: Literal["auto", "true", "false"] = "auto"
-    """Compile the forward and backward pass with XLA. auto: on TPUs and GPUs, not on CPUs."""
+    """Compile the step with XLA; of several replicas, what comes before and after their sum. auto:
+    on TPUs and GPUs, not on CPUs."""

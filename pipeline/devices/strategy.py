@@ -81,7 +81,7 @@ def policy_on(device: str, precision: str) -> str:
 
 
 def use_xla(jit_compile: str, strategy: tf.distribute.Strategy) -> bool:
-    """Whether to compile the forward and backward pass of a replica with XLA.
+    """Whether to compile the step with XLA; of several replicas, what is before and after the sum.
 
     On a TPU everything is compiled in any case.
     """
