@@ -132,6 +132,7 @@ def test_a_killed_worker_is_restarted_and_the_weights_are_those_of_an_undisturbe
     config = change(
         config,
         batch_size=18,
+        eval_batch_size=9,
         jit_compile="true",
         steps=60,
         log__every_steps=1,
