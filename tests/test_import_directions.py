@@ -79,7 +79,7 @@ FOLDERS = {
     "pipeline/evaluation/transfer": "process data/dataset devices evaluation/features "
     "evaluation/fine_tuning evaluation/protocols evaluation/reports evaluation/tasks "
     "evaluation/tasks/vtab named_models serving",
-    "pipeline/readiness/compilers": "data/batches process recipe training/loop "
+    "pipeline/readiness/compilers": "data/batches devices process recipe training/loop "
     "training/objectives training/state training/step",
     "pipeline/readiness": "readiness/compilers data data/batches data/dataset devices process "
     "recipe training/objectives training/optimizers training/state",

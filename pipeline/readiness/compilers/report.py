@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from groundwork.errors import UserError
+from pipeline.devices.strategy import policy_on
 from pipeline.readiness.compilers.bounds import (
     Bounds,
     ChipMemory,
@@ -169,9 +169,7 @@ def policy_of(config: PretrainConfig, target: Target) -> str:
     precision = config.precision
     if precision == "auto":
         precision = "bfloat16" if target.has_bfloat16 else "float32"
-    if precision == "float16" and target.device == "TPU":
-        raise UserError("precision=float16: TPUs compute in bfloat16: choose that, or auto")
-    return "float32" if precision == "float32" else f"mixed_{precision}"
+    return policy_on(target.device, precision)
 
 
 def _size(count: float) -> str:
