@@ -293,7 +293,6 @@ def _own_scalars(config: PretrainConfig) -> tuple[str, ...]:
     return ("accuracy", "accuracy_top5", "loss") if config.reads_labels else ("loss",)
 
 
-
 def _field(config: PretrainConfig, name: str) -> float | int | None:
     value: object = config
     for part in name.split("."):
