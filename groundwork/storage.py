@@ -3,43 +3,31 @@
 A file appears under its name only when it is whole: a local one is written beside it, flushed to
 the disk and renamed; an object is written to a temporary file and then sent as one object.
 
-URLs are served by fsspec (gcsfs, s3fs, aiohttp), one client for each scheme and process. The
-emulators' variables hold: STORAGE_EMULATOR_HOST, AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_S3. What is
-not there is a FileNotFoundError; a fault of the network is tried again, and then a `StorageFault`.
+What is not there is a FileNotFoundError; a fault of the network is tried again, and then a
+`StorageFault`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
-import importlib.util
 import io
 import os
-import random
 import shutil
 import tempfile
-import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar, cast
+from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 from urllib.parse import unquote
 
 from groundwork.errors import StorageFault, UserError, one_line
-
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
+from groundwork.filesystems import SCHEMES, BehindTheEnd, call, check_scheme
 
 TEMPORARY_PREFIX = ".incomplete-"
 IN_FLIGHT = 16
 """Requests of one reader at once."""
-_REQUEST_S = 120.0
-"""That one request may take; without a limit, one that is lost is waited for for ever."""
-_TRIES = 4
-_FIRST_DELAY_S = 0.5
 _BLOCK_BYTES = 8 << 20
 """What a request reads of a file that is read from its beginning to its end."""
 _JOINED_BYTES = 8 << 20
@@ -49,26 +37,6 @@ _GAP_BYTES = 1024
 _SENT_AT_ONCE_BYTES = 8 << 20
 
 _Result = TypeVar("_Result")
-_lock = threading.Lock()
-
-
-class _BehindTheEnd(FileNotFoundError):
-    """An object that is there is shorter than what was asked for."""
-
-
-class _Scheme(NamedTuple):
-    """How the URLs of a scheme are served."""
-
-    module: str
-    extra: str
-
-
-_SCHEMES = {
-    "gs": _Scheme("gcsfs", "gcp"),
-    "s3": _Scheme("s3fs", "aws"),
-    "https": _Scheme("aiohttp", "gcp"),
-    "http": _Scheme("aiohttp", "gcp"),
-}
 
 
 def is_remote(path: str) -> bool:
@@ -78,7 +46,7 @@ def is_remote(path: str) -> bool:
 
 def is_served(path: str) -> bool:
     """Whether `path` is a URL of a scheme that is read as files are."""
-    return is_remote(path) and path.partition("://")[0] in {*_SCHEMES, "file"}
+    return is_remote(path) and path.partition("://")[0] in {*SCHEMES, "file"}
 
 
 def without_file_scheme(path: str) -> str:
@@ -90,25 +58,6 @@ def without_file_scheme(path: str) -> str:
 def join(folder: str, name: str) -> str:
     """The path of `name` in `folder`."""
     return f"{folder.rstrip('/')}/{name}" if is_remote(folder) else str(Path(folder) / name)
-
-
-def check_scheme(path: str) -> None:
-    """Check, without any request, that the URL `path` can be served.
-
-    Raises:
-        UserError: naming the extra to install.
-    """
-    name = path.partition("://")[0]
-    if name == "file":
-        raise UserError(f"{path}: give the path without file://")
-    scheme = _SCHEMES.get(name)
-    if scheme is None:
-        raise UserError(f"{path}: {name}:// is not served; use gs://, s3://, https:// or a path")
-    if importlib.util.find_spec(scheme.module) is None:
-        raise UserError(
-            f"{path}: no filesystem for {name}:// is installed; "
-            f"pip install 'vit-keras-pipeline[{scheme.extra}]'"
-        )
 
 
 @contextlib.contextmanager
@@ -141,7 +90,7 @@ def create_new(path: str, data: bytes) -> None:
     Raises:
         FileExistsError: it is there.
     """
-    _call(path, lambda files: files.pipe_file(path, data, mode="create"), tries=1)
+    call(path, lambda files: files.pipe_file(path, data, mode="create"), tries=1)
 
 
 @contextlib.contextmanager
@@ -204,7 +153,7 @@ class _RemoteFile(io.RawIOBase):
             wanted = min(wanted, max(0, self._length - self._offset))
         try:
             data = _read_range(self._path, self._offset, wanted)
-        except _BehindTheEnd:
+        except BehindTheEnd:
             data = b""
         self._offset += len(data)
         if len(data) < wanted:  # the next read needs no request to see that this was the end
@@ -403,7 +352,7 @@ def exists(path: str) -> bool:
         return Path(path).exists()
     try:
         _read_range(path, 0, 1)
-    except _BehindTheEnd:
+    except BehindTheEnd:
         return True
     except FileNotFoundError:
         return bool(_entries(path))
@@ -414,7 +363,7 @@ def size(path: str) -> int:
     """Length of the file `path` in bytes; raises OSError."""
     if not is_remote(path):
         return Path(path).stat().st_size
-    length = _call(path, lambda files: files.info(path)).get("size")
+    length = call(path, lambda files: files.info(path)).get("size")
     if length is None:
         raise StorageFault(f"{path}: the server does not say how long it is; copy it and use that")
     return int(length)
@@ -453,7 +402,7 @@ def _entries(folder: str) -> list[tuple[str, int, bool]]:
             for entry in path.iterdir()
         ]
     try:
-        found = _call(folder, lambda files: files.ls(folder.rstrip("/") + "/", detail=True))
+        found = call(folder, lambda files: files.ls(folder.rstrip("/") + "/", detail=True))
     except FileNotFoundError:
         return []
     here = folder.rstrip("/")
@@ -467,7 +416,7 @@ def _entries(folder: str) -> list[tuple[str, int, bool]]:
 
 def match(pattern: str) -> list[tuple[str, int]]:
     """URL and size in bytes of what matches a URL with `*`, `?`, `[…]` or `**`; raises OSError."""
-    found = _call(pattern, lambda files: files.glob(pattern, detail=True))
+    found = call(pattern, lambda files: files.glob(pattern, detail=True))
     return [
         (_with_scheme(pattern, name), int(info["size"] or 0))
         for name, info in sorted(found.items())
@@ -481,7 +430,7 @@ def delete(path: str) -> None:
         Path(path).unlink(missing_ok=True)
         return
     with contextlib.suppress(FileNotFoundError):
-        _call(path, lambda files: files.rm_file(path))
+        call(path, lambda files: files.rm_file(path))
 
 
 def delete_folder(folder: str) -> None:
@@ -503,9 +452,9 @@ def _send(local: str, path: str) -> None:
     """Write a local file to a URL. One that is tried again is sent whole again."""
     if Path(local).stat().st_size <= _SENT_AT_ONCE_BYTES:
         data = Path(local).read_bytes()
-        _call(path, lambda files: files.pipe_file(path, data))
+        call(path, lambda files: files.pipe_file(path, data))
     else:
-        _call(path, lambda files: files.put_file(local, path))
+        call(path, lambda files: files.put_file(local, path))
 
 
 def _read_range(path: str, offset: int, length: int | None) -> bytes:
@@ -519,73 +468,5 @@ def _read_range(path: str, offset: int, length: int | None) -> bytes:
     limits = {} if length is None else {"start": offset, "end": offset + length}
     if path.startswith("s3://"):  # without it, s3fs asks for the size first
         limits["max_concurrency"] = 1
-    data: bytes = _call(path, lambda files: files.cat_file(path, **limits))
+    data: bytes = call(path, lambda files: files.cat_file(path, **limits))
     return data
-
-
-def _call(
-    path: str, function: Callable[[AbstractFileSystem], _Result], tries: int = _TRIES
-) -> _Result:
-    """Do something with the filesystem of `path`; faults of the network are tried again."""
-    check_scheme(path)
-    for attempt in range(tries):
-        try:
-            return function(_filesystem(path.partition("://")[0]))
-        except (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError):
-            raise
-        except Exception as error:  # each library has its own errors, and theirs below them
-            last = error
-        if _is_behind_the_end(last):
-            raise _BehindTheEnd(f"{path} ends before the bytes that were asked for") from last
-        if not _may_pass(last):
-            break
-        if attempt + 1 < tries:
-            time.sleep(_FIRST_DELAY_S * 2**attempt * (1 + random.random()))
-    raise StorageFault(
-        f"{path}: {one_line(last)}; once that is mended, run the same command again"
-    ) from last
-
-
-def _is_behind_the_end(error: Exception) -> bool:
-    """Whether a server has refused a range (status 416)."""
-    code = getattr(error, "code", None) or getattr(error, "status", None)
-    return code == 416 or "InvalidRange" in str(error) or "not satisfiable" in str(error)
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether what failed may succeed in a moment."""
-    name = type(error).__name__
-    if name == "HttpError":  # gcsfs' own, which it has tried again already
-        return False
-    status = getattr(error, "status", None)
-    if isinstance(status, int):
-        return status in (408, 429) or status >= 500
-    return not isinstance(error, ValueError | TypeError) and "Credentials" not in name
-
-
-def _filesystem(scheme: str) -> AbstractFileSystem:
-    """The one client of a scheme in a process; a fork needs its own."""
-    with _lock:
-        return _open_filesystem(scheme, os.getpid())
-
-
-@functools.cache
-def _open_filesystem(scheme: str, _process: int) -> AbstractFileSystem:
-    import logging
-
-    # gcsfs' second client asks by gRPC what kind of bucket it is, which emulators do not answer
-    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-    import fsspec
-
-    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it prints what it raises as well
-    options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
-    if scheme == "gs":
-        options["requests_timeout"] = _REQUEST_S
-        if os.environ.get("STORAGE_EMULATOR_HOST"):
-            options["token"] = "anon"
-    if scheme == "s3":  # botocore's tries are ours already, and s3fs would multiply them
-        options["config_kwargs"] = {"retries": {"mode": "standard", "total_max_attempts": 2}}
-    files = fsspec.filesystem(scheme, **options)
-    if scheme == "s3":
-        files.retries = 1
-    return files

@@ -19,10 +19,18 @@ prefer_onednn()  # as every command, and before any test imports TensorFlow
 
 
 def pytest_configure() -> None:
-    # A shell starts background jobs with SIGINT ignored, which their children inherit: tests that
-    # interrupt a child would then wait for ever.
+    # A shell starts background jobs with SIGINT ignored, and nohup any with SIGHUP, which their
+    # children inherit: tests that stop a child would then wait for ever.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_collection_finish() -> None:
+    # What the imports hold stays anyway: without it, a collection takes no time.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module", autouse=True)

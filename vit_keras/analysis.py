@@ -73,7 +73,7 @@ def embedding_filters(model: VisionTransformer, count: int = 28) -> np.ndarray:
         `[count, patch_size, patch_size, channels]` float32, each of unit norm; the sign of a
         component means nothing.
     """
-    kernel = ops.convert_to_numpy(model.patch_embedding.kernel)
+    kernel = model.patch_embedding.kernel.numpy()
     filters = kernel.reshape(-1, kernel.shape[-1]).T
     _, _, components = np.linalg.svd(filters - filters.mean(axis=0), full_matrices=False)
     return components[:count].reshape(-1, *kernel.shape[:-1])

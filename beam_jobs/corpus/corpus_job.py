@@ -29,6 +29,7 @@ from beam_jobs.engines import engine
 from beam_jobs.images.image_check import Limits
 from groundwork import storage
 from groundwork.errors import JobError
+from groundwork.filesystems import check_scheme
 
 _MODULE = "beam_jobs.build_dataset"
 _DECISIVE = (
@@ -99,7 +100,7 @@ def _unread_units(options: CorpusOptions) -> list[Unit]:
     units = []
     for spec in options.input:
         if storage.is_remote(spec):
-            storage.check_scheme(re.sub(r"^\w+=", "", spec))  # SPLIT=PLACE
+            check_scheme(re.sub(r"^\w+=", "", spec))  # SPLIT=PLACE
             units.append(Unit("folder", spec.encode(), spec.encode()))
         else:
             units += _units(spec, options)

@@ -25,6 +25,7 @@ from beam_jobs.corpus.table_rows import Columns
 from beam_jobs.images.image_formats import IMAGE_SUFFIXES
 from groundwork import storage
 from groundwork.errors import UserError
+from groundwork.filesystems import check_scheme
 
 _WILDCARD = re.compile(r"[*?\[]")
 _NOT_READ = (".tar.zst", ".tzst", ".7z", ".rar")
@@ -66,7 +67,7 @@ def units(spec: str, *, split_folders: bool = False) -> list[Unit]:
         return [unit._replace(split=named[1]) for unit in units(named[2])]
     spec = storage.without_file_scheme(spec)
     if storage.is_remote(spec):
-        storage.check_scheme(spec)
+        check_scheme(spec)
     if not _WILDCARD.search(spec) or _exists(spec):
         return _units_of(spec, spec.rpartition("/")[0], split_folders=split_folders)
     fixed = _WILDCARD.split(spec)[0].rpartition("/")[0]

@@ -14,6 +14,7 @@ from beam_jobs.corpus.folder_source import file_entry
 from beam_jobs.corpus.passed_over import PassedOver
 from groundwork import storage
 from groundwork.errors import UserError
+from groundwork.filesystems import check_scheme
 
 _IMAGE_COLUMNS = ("path", "image", "url", "file_name")
 """Names of the column of images; the first one present, unless --columns names another."""
@@ -115,7 +116,7 @@ def place(table: str, path: str, entry: Entry, where: str) -> Iterator[Entry | P
     if is_url(path):
         yield entry._replace(path=path.encode())
     elif storage.is_remote(path):
-        storage.check_scheme(path)
+        check_scheme(path)
         yield entry._replace(path=path.encode())
     elif storage.is_remote(folder):
         yield entry._replace(path=storage.join(folder, path).encode())

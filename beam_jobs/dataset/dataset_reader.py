@@ -12,6 +12,7 @@ from beam_jobs.dataset import dataset_folder
 from beam_jobs.dataset.shards import Shard, shards
 from groundwork import storage
 from groundwork.errors import StorageFault, UserError, one_line
+from groundwork.filesystems import check_scheme
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def open_dataset(folder: str, splits: list[str] | None = None, *, check: bool = 
         UserError: it is none, is not complete, lacks a split, or is of a kind not read here.
     """
     if check and storage.is_remote(folder):
-        storage.check_scheme(folder)
+        check_scheme(folder)
         stand_in = (Shard("images", "train", 0, 1),)
         return Dataset(folder, ("class",), {"train": (1,)}, stand_in)
     begun = storage.exists(storage.join(folder, dataset_folder.JOB))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import keras
 import numpy as np
 
 from groundwork.errors import UserError
@@ -41,10 +40,10 @@ def in_pipeline_range(model: ImageClassifier, name: str) -> ImageClassifier:
     kernel, bias = model.patch_embedding.kernel, model.patch_embedding.bias
     # x = (p - mean) / deviation and p = (y + 1) / 2, for y in [-1, 1]
     mean, deviation = np.asarray(wanted.mean), np.asarray(wanted.deviation)
-    values = np.asarray(keras.ops.convert_to_numpy(kernel), np.float64)
+    values = np.asarray(kernel, np.float64)
     shift = values * ((0.5 - mean) / deviation)[:, None]
     kernel.assign((values * (0.5 / deviation)[:, None]).astype(np.float32))
-    before = np.asarray(keras.ops.convert_to_numpy(bias), np.float64)
+    before = np.asarray(bias, np.float64)
     bias.assign((before + shift.sum(axis=(0, 1, 2))).astype(np.float32))
     model.preprocessing = replace(wanted, mean=ours.mean, deviation=ours.deviation)
     return model

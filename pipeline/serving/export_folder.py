@@ -122,10 +122,7 @@ def _fingerprint(model: keras.Model, preprocess: EvalPreprocess, activation: Act
         "activation": activation,
     }
     # The path without the model's own name, which is chosen by who builds it.
-    weights = {
-        variable.path.partition("/")[2]: keras.ops.convert_to_numpy(variable.value)
-        for variable in model.variables
-    }
+    weights = {variable.path.partition("/")[2]: variable.numpy() for variable in model.variables}
     return model_fingerprint(weights, settings)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from groundwork import command_line, locks, storage
 from groundwork.errors import UserError
+from groundwork.filesystems import check_scheme
 from pipeline.process.wildcards import refuse_wildcards
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.training.loop.metrics_log import class_scores_path, read_rows
@@ -33,7 +34,7 @@ class Workdir:
             UserError: a path that TensorFlow would take for a pattern, or a URL of no bucket.
         """
         if storage.is_remote(path):
-            storage.check_scheme(path)
+            check_scheme(path)
             if not path.startswith(WRITTEN):
                 raise UserError(
                     f"workdir {path}: only buckets are written to: give a local path, "

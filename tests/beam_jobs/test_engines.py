@@ -12,7 +12,7 @@ from beam_corpus import REPOSITORY, command, contents, make_folder
 from beam_jobs import build_dataset
 from beam_jobs.engines import dataflow, engine
 from beam_jobs.engines.engine_options import EngineOptions
-from groundwork import storage
+from groundwork import filesystems
 from groundwork.errors import JobError, UserError
 
 CLOUD = "--project=my-project --region=us-central1 --temp_location=gs://bucket/tmp"
@@ -187,7 +187,7 @@ def test_a_check_of_any_job_makes_no_request(job, arguments, monkeypatch, capsys
     def refuse(*_: object) -> None:
         raise AssertionError("a request")
 
-    monkeypatch.setattr(storage, "_filesystem", refuse)
+    monkeypatch.setattr(filesystems, "_filesystem", refuse)
     cloud = ["--runner", "dataflow", "--check", "--beam_args", f"{CLOUD} {IMAGE}"]
     importlib.import_module(f"beam_jobs.{job}").main([*arguments, "gs://bucket/d", *cloud])
     assert "functions load where only the package is staged" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from loopback import environment, gcs_server, make_bucket, proxy, s3_server
 
 from groundwork import storage
 from groundwork.errors import StorageFault, UserError
+from groundwork.filesystems import check_scheme
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -145,7 +146,7 @@ def test_a_scheme_that_is_not_served_is_named(path, message):
 def test_a_client_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'vit-keras-pipeline\[aws\]'"):
-        storage.check_scheme("s3://bucket/a")
+        check_scheme("s3://bucket/a")
 
 
 FAULTS = """

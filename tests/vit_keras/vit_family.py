@@ -15,7 +15,7 @@ def randomize(model, seed: int = 0):
     rng = np.random.default_rng(seed)
     for weight in model.trainable_weights:
         scale = 0.2 if len(weight.shape) == 1 else 0.5 / np.sqrt(np.prod(weight.shape[:-1]))
-        value = keras.ops.convert_to_numpy(weight)
+        value = weight.numpy()
         weight.assign(value + rng.normal(0, scale, value.shape).astype(value.dtype))
     return model
 

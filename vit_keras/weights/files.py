@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from keras import ops
 
 from vit_keras.bit_resnet import BiTResNet
 from vit_keras.hub.named_file import local_file
@@ -240,7 +239,7 @@ def rules_for(model: ImageClassifier, layout: str, names: Names | None = None) -
 
 def _values(model: ImageClassifier, rules: list[Rule]) -> list[np.ndarray]:
     by_path = weights_by_path(model)
-    return [ops.convert_to_numpy(by_path[rule.path]) for rule in rules]
+    return [by_path[rule.path].numpy() for rule in rules]
 
 
 def _check(model: ImageClassifier, rules: list[Rule], arrays: Arrays, source: object) -> None:
@@ -298,7 +297,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 def _read_npz(path: Path) -> tuple[Arrays, None]:
     if not zipfile.is_zipfile(path):  # NumPy would suggest to trust it as a pickle
         raise ValueError("it was cut short, or is no .npz file at all; get it once more")
-    with np.load(path, allow_pickle=False) as file:
+    # opened here: of a damaged file NumPy does not close what it opened
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         return {key: file[key] for key in file.files}, None
 
 

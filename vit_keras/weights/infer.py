@@ -64,7 +64,7 @@ def infer_model(
     try:
         if is_bit:
             config = {**_bit_config(arrays, checkpoint.layout), **told.arguments}
-            config = _with_labels(config, checkpoint)
+            config = _with_labels(config, checkpoint, asked)
             return BiTResNet, {**config, **asked.overrides}
         return VisionTransformer, _vit_config(checkpoint, asked)
     except ValueError as error:
@@ -173,7 +173,7 @@ def _torch_vit_config(
             "(Of timm's plain ViTs: width/64 heads, activation 'gelu', norm_epsilon 1e-6; of "
             "Hugging Face's ViT 1e-12.)"
         )
-    config = _with_labels(config, checkpoint)
+    config = _with_labels(config, checkpoint, asked)
     positions = _count_positions(arrays, names)
     if positions is None and config.get("rope") is not None:
         config["position_embedding"] = "none"
@@ -194,12 +194,13 @@ def _count_positions(arrays: Arrays, names: Names) -> int | None:
     return arrays[names.positions].shape[1] if names.positions in arrays else None
 
 
-def _with_labels(config: dict[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
+def _with_labels(config: dict[str, Any], checkpoint: Checkpoint, asked: Asked) -> dict[str, Any]:
     """Without class names that are not the head's; with a warning if preprocessing is not told."""
     class_names = config.pop("class_names", None)
     if class_names is not None and len(class_names) == config.get("num_classes"):
         config["class_names"] = class_names
-    if checkpoint.layout in ("timm", "hugging_face") and "preprocessing" not in config:
+    told = "preprocessing" in config or "preprocessing" in asked.overrides
+    if checkpoint.layout in ("timm", "hugging_face") and not told:
         warnings.warn(
             f"{checkpoint.source}: nothing beside it tells the mean and deviation of its pixels; "
             "[-1, 1] is taken. Give preprocessing=… where that is wrong.",

@@ -136,9 +136,7 @@ def adapt_model(
     Raises:
         ValueError: relative position embeddings at another image size: no resampling is defined.
     """
-    weights = {
-        path: ops.convert_to_numpy(weight) for path, weight in weights_by_path(model).items()
-    }
+    weights = {path: weight.numpy() for path, weight in weights_by_path(model).items()}
     return _adapt(model, weights, image_size, num_classes, method, overrides)
 
 

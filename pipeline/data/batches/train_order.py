@@ -174,11 +174,7 @@ class _Reader:
         slot, within = positions // order.chunk, positions % order.chunk
         # What is left after the last whole chunk ends the line; it is rotated, so that these are
         # other records each epoch.
-        permuted = tf.random.experimental.index_shuffle(
-            tf.minimum(slot, chunks - 1),
-            self._seed(epoch, PERMUTE),
-            tf.constant(chunks - 1, tf.int64),
-        )
+        permuted = permuted_chunk(tf.minimum(slot, chunks - 1), chunks, self._seed(epoch, PERMUTE))
         number = tf.where(slot < chunks, permuted, slot) * order.chunk + within
         rotation = tf.random.stateless_uniform(
             [], self._seed(epoch, ROTATE), 0, order.num_records, tf.int64
@@ -216,6 +212,14 @@ class _Reader:
 
     def _seed(self, epoch: tf.Tensor, purpose: int | tf.Tensor) -> tf.Tensor:
         return derived_seed(self._order.seed, epoch, tf.cast(purpose, tf.int64))
+
+
+def permuted_chunk(slot: tf.Tensor, chunks: int, seed: tf.Tensor) -> tf.Tensor:
+    """Which of `chunks` chunks lies at `slot`, int64, of an epoch's line."""
+    # index_shuffle knows only 256 permutations of seeds that differ in their last bits alone
+    mixed = tf.random.stateless_uniform([2], seed, None, None, tf.int64)
+    last = tf.constant(chunks - 1, tf.int64)
+    return tf.random.experimental.index_shuffle(slot, mixed, last)
 
 
 def _read(piece: dict[str, tf.Tensor]) -> tf.data.Dataset:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from groundwork.errors import UserError
-from pipeline.data.batches.train_order import EpochOrder
+from pipeline.data.batches.seeds import derived_seed
+from pipeline.data.batches.train_order import EpochOrder, permuted_chunk
 from pipeline.data.dataset.record_index import index_paths, record_offsets
 from pipeline.data.dataset.split import FileRange
 
@@ -62,6 +64,16 @@ def test_epochs_and_seeds_differ_and_the_same_seed_repeats(files):
     assert epochs[0] != epochs[1]
     assert first == take(order_of(files), 2 * steps * 16)
     assert first != take(order_of(files, seed=4), 2 * steps * 16)
+
+
+def test_epochs_permute_their_chunks_each_in_its_own_way():
+    slots = tf.range(tf.constant(20, tf.int64))
+    orders = tf.map_fn(
+        lambda epoch: permuted_chunk(slots, 20, derived_seed(3, epoch, tf.zeros_like(epoch))),
+        tf.range(tf.constant(600, tf.int64)),
+    ).numpy()
+    assert (np.sort(orders) == np.arange(20)).all()
+    assert len(np.unique(orders, axis=0)) > 590
 
 
 def test_a_window_shuffles(files):
