@@ -1,4 +1,4 @@
-"""Every shipped recipe fits the hardware that its first lines name, by the estimate."""
+"""Recipes side by side, and that those fit what they name which test_recipes.py does not hold."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from dataset_folders import REPOSITORY
 
 from groundwork import command_line
 from groundwork.errors import UserError
-from groundwork.recipes import load_recipe, recipe_folder, recipe_names
+from groundwork.recipes import recipe_folder, recipe_names
 from pipeline import preflight as command
 from pipeline.data.data_config import DataConfig
 from pipeline.evaluation.transfer.transfer_config import TransferConfig
 from pipeline.readiness.compilers.targets import find_target
-from pipeline.readiness.dataset_sizes import DATASETS
 from pipeline.readiness.memory import USABLE, estimate_of
 from pipeline.readiness.preflight_config import PreflightConfig
 from pipeline.readiness.recipe_table import (
-    OF_OTHER_COMMANDS,
     estimated_bytes,
     named_hardware,
     recipe_files,
@@ -32,12 +30,7 @@ from pipeline.training.model.model_config import ModelConfig
 from pipeline.training.optimizers.optim_config import OptimConfig
 
 PATHS = {name: recipe_folder() / f"{name}.yaml" for name in recipe_names()}
-PRETRAIN = [
-    name
-    for name, path in PATHS.items()
-    if not any(option in load_recipe(path) for option in OF_OTHER_COMMANDS)
-]
-ON_ACCELERATORS = [name for name in PRETRAIN if named_hardware(PATHS[name])]
+ON_A_CPU = ("quickstart", "pretrain_folder")
 FINE_TUNE = [name for name in PATHS if name.startswith("fine_tune/")]
 STUDY = command_line.parse(StudyConfig, ["--config", "study_imagenet21k"], prog="study")
 CPU_MEMORY = 4e9  # that recipes for a CPU name
@@ -53,21 +46,16 @@ def assert_fits(config: PretrainConfig, hardware: str, classes: int) -> None:
     assert needed <= USABLE * target.memory_bytes, f"{needed / 1e9:.1f} GB on {hardware}"
 
 
-@pytest.mark.parametrize("name", ON_ACCELERATORS)
-def test_a_recipe_fits_the_hardware_that_it_names(name):
-    config = load(name)
-    assert_fits(config, named_hardware(PATHS[name]), DATASETS[config.data.source][0])
-
-
-@pytest.mark.parametrize("name", [name for name in PRETRAIN if name not in ON_ACCELERATORS])
+@pytest.mark.parametrize("name", ON_A_CPU)
 def test_a_recipe_for_a_cpu_fits_what_it_names(name):
+    assert named_hardware(PATHS[name]) is None
     needed = estimate_of(load(name), num_classes=1000, policy="float32", replicas=1, device="CPU")
     assert needed.total < CPU_MEMORY
 
 
-@pytest.mark.parametrize("member", STUDY.members, ids=lambda member: member.name)
-def test_each_member_of_the_study_fits_the_slice_that_it_names(member):
-    """Of those that train the same, as often as it may be, one is enough."""
+@pytest.mark.parametrize("name", ["ViT-H_14", "R152x2", "R50+L_16"])
+def test_the_largest_members_of_the_study_fit_the_slice_that_it_names(name):
+    (member,) = (member for member in STUDY.members if member.name == name)
     hardware = named_hardware(PATHS["study_imagenet21k"])
     assert_fits(pretrain_config(STUDY, member), hardware, STUDY.assumptions.num_classes)
 

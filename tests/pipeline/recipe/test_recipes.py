@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+import keras
 import pytest
 import yaml
 from exported_models import export_tiny_vit, tiny_vit
@@ -17,13 +18,18 @@ from groundwork.errors import UserError
 from groundwork.recipes import recipe_folder, recipe_names
 from pipeline.evaluation.transfer.check_transfer_config import check_transfer_config
 from pipeline.evaluation.transfer.transfer_config import TransferConfig
+from pipeline.readiness.compilers.report import policy_of
+from pipeline.readiness.compilers.targets import find_target
 from pipeline.readiness.dataset_sizes import DATASETS
+from pipeline.readiness.memory import USABLE, compute_bytes, estimate, slot_bytes
+from pipeline.readiness.recipe_table import named_hardware
 from pipeline.recipe.check_run_config import check_run_config
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.run.run_stages import run
-from pipeline.study.cost import training_cost
+from pipeline.training.objectives.objective import build_objective_model
 from vit_keras.bit_resnet import BiTResNet
 from vit_keras.create import MODELS
+from vit_keras.flops import model_cost
 from vit_keras.variants import parse_variant
 
 CONFIGS = recipe_folder()
@@ -141,14 +147,28 @@ def test_recipe_is_valid_and_begins_with_command_and_hardware(path):
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=name)
-def test_recipe_costs_what_it_says(path):
-    """The model is made at its full size, with shapes alone."""
+def test_recipe_costs_what_it_says_and_fits_what_it_names(path):
+    """By the estimate of `preflight`. The model is made at its full size, with shapes alone."""
     recipe = load(path)
     classes, images = DATASETS[recipe.data.source]
+    target = find_target(named_hardware(path))
+    policy = policy_of(recipe, target)
+    with keras.StatelessScope(initialize_variables=False):
+        size = recipe.data.height_width
+        model = build_objective_model(recipe, recipe.model, size, classes, seed=0, policy=policy)
     seen = recipe.steps * recipe.batch_size if recipe.steps else round(recipe.epochs * images)
     said = re.search(r"^# Cost: +([\d.,]+) exaFLOPs", path.read_text(), re.MULTILINE)
-    exaflops = training_cost(recipe, classes, seen).flops / 1e18
+    exaflops = model_cost(model).training_flops * seen / 1e18
     assert float(said[1].replace(",", "")) == pytest.approx(exaflops, rel=0.05)
+    memory = estimate(
+        model,
+        recipe,
+        slots=slot_bytes(model, recipe.optim),
+        replicas=target.chips,
+        compute_bytes=compute_bytes(policy),
+        device=target.device,
+    )
+    assert memory.total <= USABLE * target.memory_bytes, f"{target.name}: {memory}"
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(90, 112_603), (150, 187_671), (300, 375_342)])
