@@ -26,7 +26,8 @@ again.
 
 In a ResNet it is the group norms that keep: for each number that they read its value, 4 bytes
 without XLA and s with it, and the ReLU's output; without XLA a BiT convolution keeps its padded
-input too.
+input too. A TPU computes a BiT's ReLUs again, and lays channels out in multiples of 128. Of a
+hybrid's stem no TPU's program has been read: it is taken to keep what a GPU does.
 """
 
 from __future__ import annotations
@@ -185,20 +186,26 @@ def _stem(stem: ResNetStem, shape: Shape, s: int, device: str) -> int:
 
 
 def _bit(model: BiTResNet, s: int, device: str) -> Activations:
-    norm = 4 + 2 * s if device == "CPU" else 2 * s
+    lanes = 128 if device == "TPU" else 1
+
+    def numbers(shape: Shape) -> int:
+        return _numbers((*shape[:3], _ceil(shape[3] or 0, lanes)))
+
+    # What a norm reads, the ReLU's output, and without XLA its padded copy; a TPU fuses the ReLU.
+    norm = {"CPU": 4 + 2 * s, "GPU": 2 * s, "TPU": s}[device]
     image = (None, *model.image_size, 3)
     root = model.root_conv.compute_output_shape(image)
     shape = _halved(root)
-    kept = (_numbers(image) + _numbers(root) + _numbers(shape)) * s  # two of them padded
+    kept = (_numbers(image) + numbers(root) + numbers(shape)) * s  # two of them padded
     largest = 0
     for unit in model.residual_units:
         inner, out = _unit_shapes(unit, shape)
-        unit_bytes = (_numbers(shape) + sum(map(_numbers, inner))) * norm
-        unit_bytes += _numbers(shape) * s * unit.project
+        unit_bytes = (numbers(shape) + sum(map(numbers, inner))) * norm
+        unit_bytes += numbers(shape) * s * unit.project * (device != "TPU")
         kept += unit_bytes
         largest = max(largest, unit_bytes)
         shape = out
-    kept += _numbers(shape) * (4 + s)
+    kept += numbers(shape) * (4 + s)
     return Activations(kept, largest)
 
 

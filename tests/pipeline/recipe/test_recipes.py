@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import pytest
 import yaml
+from dataset_folders import REPOSITORY
 from exported_models import export_tiny_vit, tiny_vit
 
 from groundwork import command_line
@@ -18,6 +19,7 @@ from groundwork.errors import UserError
 from groundwork.recipes import recipe_folder, recipe_names
 from pipeline.evaluation.transfer.check_transfer_config import check_transfer_config
 from pipeline.evaluation.transfer.transfer_config import TransferConfig
+from pipeline.process.check import gigabytes
 from pipeline.readiness.compilers.report import policy_of
 from pipeline.readiness.compilers.targets import find_target
 from pipeline.readiness.dataset_sizes import DATASETS
@@ -26,13 +28,14 @@ from pipeline.readiness.recipe_table import named_hardware
 from pipeline.recipe.check_run_config import check_run_config
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.run.run_stages import run
+from pipeline.training.loop.compute_meter import training_flops
 from pipeline.training.objectives.objective import build_objective_model
 from vit_keras.bit_resnet import BiTResNet
 from vit_keras.create import MODELS
-from vit_keras.flops import model_cost
 from vit_keras.variants import parse_variant
 
 CONFIGS = recipe_folder()
+HARDWARE_PAGE = REPOSITORY / "docs" / "hardware.md"
 PATHS = [CONFIGS / f"{recipe}.yaml" for recipe in recipe_names()]
 RECIPES = [path for path in PATHS if "python -m pipeline.pretrain" in path.read_text()]
 TRANSFERS = [path for path in PATHS if "python -m pipeline.transfer" in path.read_text()]
@@ -158,7 +161,7 @@ def test_recipe_costs_what_it_says_and_fits_what_it_names(path):
         model = build_objective_model(recipe, recipe.model, size, classes, seed=0, policy=policy)
     seen = recipe.steps * recipe.batch_size if recipe.steps else round(recipe.epochs * images)
     said = re.search(r"^# Cost: +([\d.,]+) exaFLOPs", path.read_text(), re.MULTILINE)
-    exaflops = model_cost(model).training_flops * seen / 1e18
+    exaflops = training_flops(model, recipe.patch_sizes) * seen / 1e18
     assert float(said[1].replace(",", "")) == pytest.approx(exaflops, rel=0.05)
     memory = estimate(
         model,
@@ -169,6 +172,8 @@ def test_recipe_costs_what_it_says_and_fits_what_it_names(path):
         device=target.device,
     )
     assert memory.total <= USABLE * target.memory_bytes, f"{target.name}: {memory}"
+    for row in re.findall(rf"^\| {name(path)} \|.*", HARDWARE_PAGE.read_text(), re.MULTILINE):
+        assert gigabytes(memory.total) in row, "docs/hardware.md is out of date"
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(90, 112_603), (150, 187_671), (300, 375_342)])
