@@ -35,7 +35,7 @@ import PIL.Image
 import tensorflow as tf
 
 from pipeline.data.batches.train_batches import training_view
-from pipeline.data.data_config import DataConfig
+from pipeline.data.data_config import ViewConfig
 from pipeline.speed.photo_like import photo_like
 
 BATCH = 32
@@ -86,7 +86,7 @@ def contenders(files: list[bytes]) -> dict[str, tf.data.Dataset]:
     numbered = tf.data.Dataset.from_tensor_slices(files).repeat().enumerate().with_options(options)
 
     def views(**augmentation) -> tf.data.Dataset:
-        config = DataConfig("generated", image_size=224, **augmentation)
+        config = ViewConfig(image_size=224, **augmentation)
 
         def view(number: tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
             seeds = tf.random.experimental.stateless_split(tf.stack([0, number]), 3)
