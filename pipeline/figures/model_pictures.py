@@ -33,11 +33,13 @@ def distance_figure(distance: Floats) -> Figure:
     """Mean attention distance `[blocks, heads]`, a point per head (Figure 7 right, Figure 11)."""
     figure, axes = _figure((6, 4))
     blocks, heads = distance.shape
-    places = np.repeat(np.arange(blocks), heads)
+    numbers = np.arange(1, blocks + 1)
+    places = np.repeat(numbers, heads)
     axes.scatter(places, distance.ravel(), s=18, alpha=0.6, clip_on=False, label="one head")
-    axes.plot(distance.mean(axis=1), color="0.4", linewidth=1, label="mean of the heads")
+    mean = distance.mean(axis=1)
+    axes.plot(numbers, mean, "_-", color="0.4", linewidth=1, label="mean of the heads")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_xlim(-0.5, blocks - 0.5)
+    axes.set_xlim(0.5, blocks + 0.5)
     axes.set_xlabel("block")
     axes.set_ylabel("mean attention distance, pixels")
     axes.set_ylim(0, max(1e-6, 1.08 * float(distance.max())))

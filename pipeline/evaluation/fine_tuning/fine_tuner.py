@@ -121,7 +121,10 @@ class FineTuner:
         for images, labels, mask in batches:
             real = self._joined(mask) == 1
             answers = (*self._answer(images), labels)
-            parts.append([self._joined(answer)[real] for answer in answers])
+            answer, probabilities, known = (self._joined(value)[real] for value in answers)
+            # Half precision to keep: an evaluation on ImageNet has fifty million of them. Not by
+            # TensorFlow, whose oneDNN complains of it on stderr where the CPU has no AVX-512.
+            parts.append((answer, probabilities.astype(np.float16), known))
         joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
         return dict(zip(("predictions", "probabilities", "labels"), joined, strict=True))
 
@@ -154,8 +157,7 @@ class FineTuner:
 
     def _predict(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         probabilities = tf.nn.softmax(tf.cast(self.model(images, training=False), tf.float32))
-        # Half precision to keep: an evaluation on ImageNet has fifty million of them.
-        return tf.argmax(probabilities, axis=-1), tf.cast(probabilities, tf.float16)
+        return tf.argmax(probabilities, axis=-1), probabilities
 
 
 def _step_config(recipe: Recipe, accumulate: int) -> StepConfig:
