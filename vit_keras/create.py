@@ -13,7 +13,7 @@ from vit_keras.vision_transformer import VisionTransformer
 MODELS: dict[str, type[ImageClassifier]] = {"vit": VisionTransformer, "bit": BiTResNet}
 
 # What the constructors pass on.
-COMMON_ARGUMENTS = ("preprocessing", "class_names", "name", "dtype", "trainable")
+COMMON_ARGUMENTS = ("channels", "preprocessing", "class_names", "name", "dtype", "trainable")
 
 
 def create_model(

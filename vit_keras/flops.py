@@ -102,7 +102,7 @@ def _vit(model: VisionTransformer) -> int:
     rows, columns = model.grid_size
     patches, width = rows * columns, model.width
     tokens = patches + model.num_prefix_tokens
-    count, channels = 0, 3
+    count, channels = 0, model.channels
     if model.stem is not None:
         count, channels = _stem(model)
     count += patches * model.patch_size**2 * channels * width
@@ -144,7 +144,7 @@ def _autoencoder(model: MaskedAutoencoder) -> int:
 def _stem(model: VisionTransformer) -> tuple[int, int]:
     """Multiply-adds of a hybrid's stem, and the channels of its feature map."""
     assert model.stem is not None
-    count, shape = _conv(model.stem.conv_root, (None, *model.image_size, 3))
+    count, shape = _conv(model.stem.conv_root, (None, *model.image_size, model.channels))
     shape = halved(shape)
     for unit in model.stem.residual_units:
         cost, shape = _unit(unit, shape)
@@ -154,7 +154,7 @@ def _stem(model: VisionTransformer) -> tuple[int, int]:
 
 
 def _bit(model: BiTResNet) -> int:
-    count, shape = _conv(model.root_conv, (None, *model.image_size, 3))
+    count, shape = _conv(model.root_conv, (None, *model.image_size, model.channels))
     shape = halved(shape)
     for unit in model.residual_units:
         cost, shape = _unit(unit, shape)

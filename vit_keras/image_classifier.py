@@ -27,8 +27,10 @@ class ImageClassifier(keras.Model):
         num_classes: classes of the head; None: no head, the model returns its features.
         head_bias_init: initial bias of the head. The official code takes -10 for the sigmoid
             loss over many classes.
+        channels: of the images; those of colored ones are red, green and blue.
         preprocessing: what the model expects of its pixels, or its fields in a dictionary; None:
-            [-1, 1]. It says so, and changes nothing in the model: see `vit_keras.preprocess`.
+            [-1, 1]. A mean and a deviation per channel. It says so, and changes nothing in the
+            model: see `vit_keras.preprocess`.
         class_names: names of the classes in order; None: not known.
 
     Raises:
@@ -43,12 +45,24 @@ class ImageClassifier(keras.Model):
         image_size: int | tuple[int, int],
         num_classes: int | None,
         head_bias_init: float = 0.0,
+        channels: int = 3,
         preprocessing: Preprocessing | Mapping[str, Any] | None = None,
         class_names: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.preprocessing = Preprocessing.of(preprocessing)
+        check_at_least(1, channels=channels)
+        self.channels = channels
+        self.preprocessing = (
+            Preprocessing.of_channels(channels)
+            if preprocessing is None
+            else Preprocessing.of(preprocessing)
+        )
+        if len(self.preprocessing.mean) != channels:
+            raise ValueError(
+                f"preprocessing has {len(self.preprocessing.mean)} channels, images {channels}: "
+                "give a mean and a deviation for each."
+            )
         self.class_names = None if class_names is None else tuple(class_names)
         self.image_size = as_pair(image_size)
         self.num_classes = num_classes
@@ -75,7 +89,7 @@ class ImageClassifier(keras.Model):
         )
         # Only a model that drops something has a generator: the others have no state but weights.
         self.generator = keras.random.SeedGenerator() if self.has_noise else None
-        self.build((None, *self.image_size, 3))
+        self.build((None, *self.image_size, self.channels))
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         if self.built:  # loading a saved model builds it again
@@ -108,8 +122,8 @@ class ImageClassifier(keras.Model):
         """What the head reads.
 
         Args:
-            images: `[batch, height, width, 3]` float32, in [-1, 1] unless `preprocessing` says
-                otherwise.
+            images: `[batch, height, width, channels]` float32, in [-1, 1] unless `preprocessing`
+                says otherwise.
             training: whether dropout and stochastic depth are on.
             seeds: `[batch]` int32, one per example, from which all random masks follow, whatever
                 the rest of the batch; None: drawn from the model's own generator.
@@ -151,6 +165,8 @@ class ImageClassifier(keras.Model):
             "image_size": list(self.image_size),
             "num_classes": self.num_classes,
             "head_bias_init": self.head_bias_init,
+            # colored images' as it was before there was a choice
+            **({} if self.channels == 3 else {"channels": self.channels}),
             "preprocessing": self.preprocessing.config(),
             "class_names": None if self.class_names is None else list(self.class_names),
         }

@@ -36,6 +36,8 @@ class PatchPredictor(keras.Model):
         super().__init__(**kwargs)
         if not isinstance(vit, VisionTransformer) or vit.num_classes is not None:
             raise ValueError("masked patch prediction takes a ViT without head: num_classes=None.")
+        if vit.channels != 3:
+            raise ValueError(f"masked patch prediction is of colors; got {vit.channels} channels.")
         if vit.encoder_norm is None:
             raise ValueError("masked patch prediction needs a last norm: final_norm='tokens'.")
         if not 0 < mask_ratio < 1:

@@ -32,16 +32,18 @@ class Preprocessing:
         interpolation: of that resizing; None: not known.
     """
 
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    deviation: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    deviation: tuple[float, ...] = (0.5, 0.5, 0.5)
     crop: float | None = None
     interpolation: Interpolation | None = None
 
     def __post_init__(self) -> None:
         for name in ("mean", "deviation"):
             value = getattr(self, name)
-            if len(value) != 3:
-                raise ValueError(f"preprocessing: {name} must be 3 numbers; got {value!r}.")
+            if not value or len(value) != len(self.mean):
+                raise ValueError(
+                    f"preprocessing: {name} must be a number per channel; got {value!r}."
+                )
             object.__setattr__(self, name, tuple(float(number) for number in value))
         if min(self.deviation) <= 0:
             raise ValueError(f"preprocessing: deviation must be above 0; got {self.deviation}.")
@@ -66,6 +68,11 @@ class Preprocessing:
             raise ValueError(f"preprocessing has no {', '.join(foreign)}; it has {known}.")
         return cls(**given)
 
+    @classmethod
+    def of_channels(cls, channels: int) -> Preprocessing:
+        """[-1, 1] for so many channels."""
+        return cls((0.5,) * channels, (0.5,) * channels)
+
     def config(self) -> dict[str, Any]:
         """The fields, as JSON can hold them."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
@@ -79,13 +86,13 @@ class Preprocess(keras.layers.Layer):
         mean: per channel.
         deviation: per channel.
 
-    Input: `[..., 3]`, uint8 or float in [0, 255]; output: the same shape, float32.
+    Input: `[..., channels]`, uint8 or float in [0, 255]; output: the same shape, float32.
     """
 
     def __init__(
         self,
-        mean: tuple[float, float, float],
-        deviation: tuple[float, float, float],
+        mean: tuple[float, ...],
+        deviation: tuple[float, ...],
         **kwargs: Any,
     ) -> None:
         # Half precision would leave 8 bits of a pixel with an error of half a level.

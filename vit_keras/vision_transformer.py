@@ -497,10 +497,10 @@ class VisionTransformer(ImageClassifier):
             ValueError: images of another size than the model's.
         """
         # 48×32 pixels have as many patches as 32×48, whose positions they must not be given.
-        if tuple(images.shape[1:]) != (*self.image_size, 3):
+        if tuple(images.shape[1:]) != (*self.image_size, self.channels):
             height, width = self.image_size
             raise ValueError(
-                f"{self.name} takes images [batch, {height}, {width}, 3]; got "
+                f"{self.name} takes images [batch, {height}, {width}, {self.channels}]; got "
                 f"{list(images.shape)}. adapt_model makes a copy for another size."
             )
         x = images if self.stem is None else self.stem(images)

@@ -15,6 +15,8 @@ from groundwork.errors import UserError
 from vit_keras import Preprocessing, VisionTransformer
 from vit_keras.image_classifier import ImageClassifier
 
+COLORS = 3
+
 
 def in_pipeline_range(model: ImageClassifier, name: str) -> ImageClassifier:
     """A model with the same answers whose pixels are in [-1, 1]; it may be `model` itself, changed.
@@ -24,8 +26,14 @@ def in_pipeline_range(model: ImageClassifier, name: str) -> ImageClassifier:
         name: what to call it in messages.
 
     Raises:
-        UserError: a ResNet or hybrid on other pixels: its convolutions see the border.
+        UserError: a model of other than colored images; or a ResNet or hybrid on other pixels,
+            whose convolutions see the border.
     """
+    if model.channels != COLORS:
+        raise UserError(
+            f"{name} takes images of {model.channels} channels, and the commands have {COLORS}: "
+            "train and use it in Keras"
+        )
     wanted, ours = model.preprocessing, Preprocessing()
     if (wanted.mean, wanted.deviation) == (ours.mean, ours.deviation):
         return model

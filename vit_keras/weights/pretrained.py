@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import keras
@@ -11,6 +12,7 @@ from keras import ops
 
 from vit_keras.hub.named_file import local_file
 from vit_keras.image_classifier import ImageClassifier, as_pair
+from vit_keras.preprocessing import Preprocessing
 from vit_keras.vision_transformer import VisionTransformer
 from vit_keras.weights.files import (
     Checkpoint,
@@ -29,7 +31,10 @@ Model = TypeVar("Model", bound=ImageClassifier)
 _METHODS: dict[str, Method] = {"timm": "bicubic_antialias", "hugging_face": "bicubic"}
 
 # Arguments that are the target's, not the file's.
-_OF_TARGET = ("representation_size", "patch_size")
+_OF_TARGET = ("representation_size", "patch_size", "channels")
+
+# What the images come in by, of a hybrid, a ResNet and a ViT: the first that there is.
+_FIRST_KERNELS = ("stem/conv_root/kernel", "root_conv/kernel", "patch_embedding/kernel")
 
 
 def from_pretrained(
@@ -69,7 +74,7 @@ def from_pretrained(
             (`dropout_rate`, `dtype`, ...). Of a `.safetensors` file without config.json:
             `num_heads`, `activation` and `norm_epsilon`. Where the file holds no position
             embedding: `position_embedding`, "sincos_2d" or "none". `patch_size`: the patch
-            embedding is resampled (FlexiViT).
+            embedding is resampled (FlexiViT). `channels`: see `adapt_channels`.
 
     Returns:
         A built model with the checkpoint's weights.
@@ -131,7 +136,9 @@ def adapt_model(
         num_classes: "keep", a number (a new head of zeros, no pre-logits layer), or None (no head).
         method: how position embeddings are resampled.
         **overrides: other arguments of the model to change, such as `dropout_rate`; with another
-            `patch_size` the patch embedding is resampled (FlexiViT).
+            `patch_size` the patch embedding is resampled (FlexiViT), with other `channels` it is
+            what `adapt_channels` makes of it, and mean and deviation of the pixels are their
+            average (one channel) or repeated, unless `preprocessing` is given.
 
     Raises:
         ValueError: relative position embeddings at another image size: no resampling is defined.
@@ -161,6 +168,12 @@ def _adapt(
             config["representation_size"] = overrides.get("representation_size")
             if config["representation_size"] is None:
                 weights = {p: w for p, w in weights.items() if not p.startswith("pre_logits/")}
+    channels = config.get("channels", 3)
+    if channels != source.channels:
+        if "preprocessing" not in overrides:
+            config["preprocessing"] = _preprocessing(source, channels)
+        first = next(path for path in _FIRST_KERNELS if path in weights)
+        weights = {**weights, first: adapt_channels(weights[first], channels)}
     target: Model = type(source).from_config(config)
     weights = resample_weights(source, target, weights, method)
     shapes = {path: tuple(weight.shape) for path, weight in weights_by_path(target).items()}
@@ -172,6 +185,40 @@ def _adapt(
         )
     assign(target, weights)
     return target
+
+
+def adapt_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """The kernel that images meet first, for another number of channels, as timm makes it.
+
+    For one channel the sum of all: a gray image gives what it gave as a colored one. For others
+    those that there are, again and again, scaled so that the sum stays (timm's `adapt_input_conv`).
+
+    Args:
+        kernel: `[height, width, channels, features]`.
+        channels: of the new one.
+
+    Returns:
+        `[height, width, channels, features]`, of the kernel's dtype.
+    """
+    before = kernel.shape[2]
+    adapted: np.ndarray
+    if channels == 1:
+        adapted = kernel.sum(axis=2, keepdims=True, dtype=np.float32).astype(kernel.dtype)
+        return adapted
+    repeated = np.tile(kernel, (1, 1, -(-channels // before), 1))[:, :, :channels]
+    adapted = (repeated * np.float32(before / channels)).astype(kernel.dtype)
+    return adapted
+
+
+def _preprocessing(source: ImageClassifier, channels: int) -> Preprocessing:
+    """The pixels of another number of channels: averages for one, else repeated."""
+    expected = source.preprocessing
+    values = [expected.mean, expected.deviation]
+    if channels == 1:
+        values = [(float(np.mean(value)),) for value in values]
+    else:
+        values = [tuple(np.resize(value, channels).tolist()) for value in values]
+    return replace(expected, mean=values[0], deviation=values[1])
 
 
 def resample_weights(
