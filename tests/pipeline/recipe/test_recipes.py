@@ -134,8 +134,10 @@ def test_recipe_runs(path, shapes_folder, teacher, tmp_path, change, finished_ru
         workdir = tmp_path / "run"
         assert run(change(small, workdir=str(workdir))) == 0
         finished_runs[key] = workdir
-    last = json.loads((finished_runs[key] / "metrics.jsonl").read_text().splitlines()[-1])
-    assert last["step"] == 2 and last["eval/examples"] > 0
+    rows = map(json.loads, (finished_runs[key] / "metrics.jsonl").read_text().splitlines())
+    last = {name: value for row in rows if row["step"] == 2 for name, value in row.items()}
+    for evaluation in ("eval", *(options.name for options in small.evals)):
+        assert last[f"{evaluation}/examples"] > 0
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name)
