@@ -63,7 +63,7 @@ def check(name: str, arguments: list[str]) -> None:
     config_class = getattr(importlib.import_module(module), config)
     if name == "benchmark":
         what, *arguments = arguments
-        assert what in ("input", "step", "both", "serve")
+        assert what in ("input", "step", "both", "graph", "serve")
         config_class = ServingBenchmarkConfig if what == "serve" else config_class
     if name == "launch-local" and "--" in arguments:
         split = arguments.index("--")
