@@ -96,6 +96,9 @@ class DataConfig(ViewConfig):
     """Split to train on, in TFDS notation, such as train[:99%]."""
     eval_split: str | None = "validation"
     """Split to evaluate on; null: no evaluation."""
+    held_out: float | None = None
+    """Share of `train_split` to hold out, the same of each class, and evaluate on in place of an
+    `eval_split`, such as 0.1; null: none is."""
     image_key: str = "image"
     """Name of the image feature."""
     label_key: str = "label"

@@ -11,7 +11,7 @@ import errno
 import hashlib
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -30,6 +30,7 @@ from pipeline.serving.export_folder import export_model
 from pipeline.serving.loading import Export, open_export
 from pipeline.serving.local_copy import local_copy
 from pipeline.serving.signatures import Activation
+from pipeline.training.model.build_model import architecture_of
 from vit_keras.hub.choose_weights import WEIGHTS
 from vit_keras.hub.http_file import file_sha256
 from vit_keras.hub.named_file import is_name, local_file
@@ -150,14 +151,49 @@ def opened_as_export(name: str) -> Iterator[Export]:
         yield evaluated.as_export(f"{folder}/model")
 
 
-def initial_weights(name: str, image_size: tuple[int, int]) -> keras.Model:
+def named_architecture(
+    name: str, image_size: tuple[int, int], num_classes: int
+) -> dict[str, Any] | None:
+    """The architecture of a model by its name, for `build_like`; None: `name` names no model.
+
+    Args:
+        name: of a run's `model.variant`.
+        image_size: height and width it is to have.
+        num_classes: classes of its new head.
+
+    Raises:
+        UserError, JobError, DiskFull: as `open_evaluated_model`.
+    """
+    if not names_model(name):
+        return None
+    return architecture_of(open_evaluated_model(name).load(image_size, num_classes, "float32"))
+
+
+def names_model(name: str) -> bool:
+    """Whether `name` is that of a model's weights, and not of a variant such as B/16."""
+    if name.endswith(WEIGHTS) or is_name(name):
+        return True
+    of_ours = (storage.join(name, file) for file in (FILE_NAME, "config.yaml"))
+    return any(map(storage.exists, of_ours)) or _holds_weights(Path(name).expanduser())
+
+
+def initial_weights(
+    name: str, image_size: tuple[int, int], class_names: Sequence[str] = ()
+) -> keras.Model:
     """A model to take weights from, at another image size: what `init_from` names.
+
+    Its head starts anew where its classes have other names than `class_names`, if both are known.
 
     Raises:
         UserError, JobError, DiskFull: as `open_evaluated_model`.
     """
     try:
-        return open_evaluated_model(name).load(image_size, "keep", "float32")
+        evaluated = open_evaluated_model(name)
+        model = evaluated.load(image_size, "keep", "float32")
+        named = evaluated.export.description.class_names if evaluated.export else model.class_names
+        if class_names and named and list(named) != list(class_names):
+            model = evaluated.load(image_size, len(class_names), "float32")
+        return model
     except UserError as error:
         raise type(error)(f"init_from: {error}") from error
 

@@ -129,6 +129,7 @@ def estimate(
         device: that the replica is on: CPU, GPU or TPU.
     """
     parameters = _parameters(model)
+    held = sum(math.prod(weight.shape) for weight in model.weights)
     per_replica = math.ceil(config.batch_size / replicas)
     microbatch = math.ceil(per_replica / config.accumulate)
     largest = model_at(model, min(config.patch_sizes)).model if config.patch_sizes else model
@@ -144,7 +145,7 @@ def estimate(
         passed = max(passed - FLOAT32 * parameters, 0)
         summed += config.accumulate == 1
     return Memory(
-        weights=parameters * (FLOAT32 + (copied and compute_bytes)),
+        weights=held * (FLOAT32 + (copied and compute_bytes)),
         gradients=FLOAT32 * parameters * summed,
         slots=slots,
         average=0 if config.ema_decay is None else FLOAT32 * parameters,

@@ -9,11 +9,13 @@ import keras
 
 from groundwork.errors import UserError
 from pipeline.data.batches.distributed_batches import check_split_size, training_order
+from pipeline.data.dataset.held_out import train_and_eval
 from pipeline.data.dataset.source import Source, open_builder, open_source, test_split_name
 from pipeline.data.dataset.split import Split
 from pipeline.devices.machine import Machine, look_at_machine
 from pipeline.devices.strategy import policy_on
 from pipeline.devices.wheels import check_wheel, installed_wheels
+from pipeline.named_models.evaluated_model import named_architecture
 from pipeline.process.check import Check
 from pipeline.readiness.dataset_sizes import CLASSES, DATASETS
 from pipeline.readiness.device_checks import (
@@ -63,14 +65,19 @@ def preflight(config: PreflightConfig) -> list[Check]:
     policy = (
         "float32" if precision.status == "error" else policy_on(machine.device, config.precision)
     )
+    unknown_classes = DATASETS.get(config.data.source, (CLASSES,))[0]
+    num_classes = source.num_classes if source else unknown_classes
+    height_width = config.data.height_width
+    architecture = named_architecture(config.model.variant, height_width, num_classes)
     with keras.StatelessScope(initialize_variables=False):
         model = build_objective_model(
             config,
             config.model,
-            config.data.height_width,
-            source.num_classes if source else DATASETS.get(config.data.source, (CLASSES,))[0],
+            height_width,
+            num_classes,
             seed=config.seed,
             policy=policy,
+            architecture=architecture,
         )
     slots = slot_bytes(model, config.optim)
     checks.append(_check_workdir(model, config, slots))
@@ -109,9 +116,9 @@ def check_start(
     machine = look_at_machine(config)
     slots = bytes_of(state.optimizer)
     data = config.data
-    names = [data.train_split, *([data.eval_split] if data.eval_split else [])]
+    splits = train_and_eval(source, data.train_split, data.eval_split, data.held_out)
     return [
-        *(check_split(source.split(name)) for name in names),
+        *(check_split(split) for split in splits if split),
         _check_workdir(state.model, config, slots),
         check_memory(
             state.model,
@@ -139,10 +146,10 @@ def _look_at_dataset(config: PretrainConfig, machine: Machine) -> tuple[Source |
     except UserError as error:
         return None, [missing_dataset(error, data.prepare)]
     try:
-        train_split = source.split(data.train_split)
-        splits = [train_split]
-        if data.eval_split:
-            splits.append(source.split(data.eval_split))
+        train_split, evaluation = train_and_eval(
+            source, data.train_split, data.eval_split, data.held_out
+        )
+        splits = [train_split, *([evaluation] if evaluation else [])]
         check_split_size(config, train_split)
         splits += _eval_splits(config, source)
         workers = len(machine.cluster.workers) if machine.cluster else 1

@@ -36,6 +36,8 @@ def check_run_config(config: PretrainConfig) -> None:
         "stall_timeout",
         "eval_every_steps",
         "eval_batch_size",
+        "patience",
+        "model.lora_rank",
         "checkpoint.every_steps",
         "checkpoint.keep",
         "log.every_steps",
@@ -67,6 +69,7 @@ def check_run_config(config: PretrainConfig) -> None:
         "optim.end_lr",
         "optim.warmup_steps",
         "optim.cooldown_steps",
+        "optim.head_first_steps",
         "optim.weight_decay",
         "optim.head_weight_decay",
         "data.randaugment_layers",
@@ -149,6 +152,9 @@ def _check_shares(config: PretrainConfig) -> None:
         raise UserError(
             f"data.random_erasing is {config.data.random_erasing}: it is a probability, at most 1"
         )
+    held_out = config.data.held_out
+    if held_out is not None and not 0 < held_out < 1:
+        raise UserError(f"data.held_out is {held_out}: choose from (0, 1)")
 
 
 def _check_objective(config: PretrainConfig) -> None:
@@ -173,6 +179,8 @@ def _check_without_labels(config: PretrainConfig) -> None:
         "data.mixup_alpha or data.cutmix_alpha": config.data.mixes_images,
         "optim.layer_decay": config.optim.layer_decay is not None,
         "init_from": config.init_from is not None,
+        "model.frozen_blocks": config.model.frozen_blocks is not None,
+        "model.lora_rank": config.model.lora_rank is not None,
     }.items():
         if is_set:
             raise UserError(f"objective={objective} does not go with {name}: leave it out")
@@ -238,6 +246,13 @@ def _check_log_and_checkpoint(config: PretrainConfig) -> None:
     if window and not 1 <= window[0] <= window[1]:
         raise UserError(f"log.profile_steps is {window}: give the first and the last step, from 1")
     _check_keep_best(config)
+    held_out = config.data.held_out
+    if held_out is not None and config.data.eval_split:
+        raise UserError("data.held_out takes the place of data.eval_split: set that to null")
+    if config.patience and not (config.checkpoint.keep_best and config.eval_every_steps):
+        raise UserError("patience needs eval_every_steps, and checkpoint.keep_best eval/accuracy")
+    if config.model.lora_rank is not None and config.model.frozen_blocks is not None:
+        raise UserError("model.lora_rank trains no block: leave model.frozen_blocks out")
 
 
 def _check_evals(config: PretrainConfig) -> None:
@@ -272,7 +287,7 @@ def _check_keep_best(config: PretrainConfig) -> None:
         return
     own = _own_scalars(config)
     scalars = {options.name: options.scalars(own) for options in config.evals}
-    if config.data.eval_split:
+    if config.data.eval_split or config.data.held_out is not None:
         scalars = {EVAL: own} | scalars
     known = [f"{name}/{scalar}" for name, names in scalars.items() for scalar in names]
     if not known:

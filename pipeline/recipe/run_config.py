@@ -20,8 +20,9 @@ DEFAULT_RECIPE = "quickstart"
 class TransferJob:
     """Transfer evaluation after training: the arguments of `python -m pipeline.transfer`."""
 
-    source: str
-    """Dataset folder or TFDS name to evaluate on."""
+    source: str | None = None
+    """Dataset folder or TFDS name to evaluate on; null: that of the run, of which images held out
+    from training tell whether it was worth it."""
     prepare: str | None = None
     """Module and arguments of the job that makes `source` where it does not exist yet."""
     train_split: str = "train"
@@ -71,7 +72,7 @@ class PretrainConfig(StepConfig, LoopOptions, DeviceOptions):
     init_from: str | None = None
     """What to take weights from, where there is no checkpoint to resume: an export, a workdir, a
     file (`.keras`, `.npz`, `.safetensors`), or a name such as hf://timm/NAME or vit:ViT-B_16. A
-    head with another number of classes starts anew."""
+    head of other classes starts anew."""
     export: bool = True
     """Write the SavedModel and the `.keras` file to WORKDIR/export at the end."""
     transfer: TransferJob | None = None

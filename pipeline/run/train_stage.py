@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import tensorflow as tf
 
@@ -17,13 +19,14 @@ from pipeline.data.batches.distributed_batches import (
 )
 from pipeline.data.batches.train_order import EpochOrder
 from pipeline.data.dataset.class_counts import balancing_weights, cached_class_counts, named_weights
+from pipeline.data.dataset.held_out import train_and_eval
 from pipeline.data.dataset.source import Source, open_source
 from pipeline.data.dataset.split import Split
 from pipeline.devices import strategy as strategies
 from pipeline.devices.accelerators import find_accelerators
 from pipeline.devices.worker_agreement import check_workers_agree
 from pipeline.devices.worker_times import WorkerTimes
-from pipeline.named_models.evaluated_model import initial_weights
+from pipeline.named_models.evaluated_model import initial_weights, named_architecture
 from pipeline.named_models.teacher import Teacher, open_teacher
 from pipeline.process.check import raise_first_error
 from pipeline.process.disk_full import explain_full_disk
@@ -76,6 +79,9 @@ def train(
     chief = strategies.is_chief(strategy)
     jit_compile = strategies.use_xla(config.jit_compile, strategy)
 
+    architecture = workdir.load_architecture() or named_architecture(
+        config.model.variant, data.height_width, source.num_classes
+    )
     with strategy.scope():
         policy = strategies.compute_policy(config.precision, strategy)
         model = build_objective_model(
@@ -85,6 +91,7 @@ def train(
             source.num_classes,
             seed=config.seed,
             policy=policy,
+            architecture=architecture,
         )
         state = TrainState(
             model,
@@ -99,7 +106,8 @@ def train(
     checkpointer = Checkpointer(state, workdir.checkpoints, config.checkpoint.keep, write=chief)
     keep_best = config.checkpoint.keep_best
     best = BestCheckpoint(state, workdir.best_checkpoint, keep_best, chief) if keep_best else None
-    start = start_state(state, checkpointer, config.resume, config.init_from, initial_weights)
+    load = partial(initial_weights, class_names=source.class_names)
+    start = start_state(state, checkpointer, config.resume, config.init_from, load)
     check_workers_agree(
         strategy,
         {
@@ -117,7 +125,13 @@ def train(
         for check in checks:
             if check.status == "warning":
                 print(f"warning   {check.name}: {check.found}; {check.remedy}")
-        _archive(config, workdir, source, nothing_left=int(state.step.numpy()) >= total_steps)
+        _archive(
+            config,
+            workdir,
+            source,
+            architecture,
+            nothing_left=int(state.step.numpy()) >= total_steps,
+        )
 
     evaluators = make_evaluators(
         strategy, state, config, source, eval_split, jit_compile=jit_compile
@@ -202,8 +216,9 @@ def _open_data(config: PretrainConfig, workdir: Workdir) -> tuple[Source, Split,
         check_same_classes(Workdir(config.resume), source)
     if isinstance(config.class_weights, dict):
         named_weights(config.class_weights, source.class_names)  # before anything is made
-    train_split = source.split(data.train_split)
-    eval_split = source.split(data.eval_split) if data.eval_split else None
+    train_split, eval_split = train_and_eval(
+        source, data.train_split, data.eval_split, data.held_out
+    )
     if not config.reads_labels:  # no label is read: there need not be any
         train_split = replace(train_split, labels_below=None)
         eval_split = eval_split and replace(eval_split, labels_below=None)
@@ -222,7 +237,12 @@ def _open_teacher(
 
 
 def _archive(
-    config: PretrainConfig, workdir: Workdir, source: Source, *, nothing_left: bool
+    config: PretrainConfig,
+    workdir: Workdir,
+    source: Source,
+    architecture: dict[str, Any] | None,
+    *,
+    nothing_left: bool,
 ) -> None:
     """Keep the options of what is trained; those of a start that trains nothing are not its."""
     changes = workdir.changes(config)
@@ -234,7 +254,7 @@ def _archive(
             )
         return
     with explain_full_disk("the configuration", workdir.path):
-        workdir.archive(config, source.class_names)
+        workdir.archive(config, source.class_names, architecture)
     for line in changes:
         print(f"changed since the workdir was begun: {line}")
 

@@ -130,8 +130,11 @@ def _results(facts: RunFacts) -> str:
     if not shown:
         return "The run has no evaluation."
     rows = [f"| {label} | {_number(label, value)} |" for label, value in shown.items()]
-    split = code(str(facts.config.data.eval_split))
-    return "\n".join([f"On split {split}, each image once:", "", "| | |", "|---|---:|", *rows])
+    data = facts.config.data
+    split = f"split {code(str(data.eval_split))}"
+    if data.held_out is not None:
+        split = f"the {data.held_out:.0%} of each class that were held out"
+    return "\n".join([f"On {split}, each image once:", "", "| | |", "|---|---:|", *rows])
 
 
 def _number(label: str, value: float) -> str:

@@ -9,6 +9,7 @@ import keras
 
 from groundwork.errors import UserError
 from pipeline.recipe.run_config import PretrainConfig
+from pipeline.training.model.partial_training import merged
 from pipeline.training.objectives.masked_patches import as_classifier
 from pipeline.training.objectives.objective import build_objective_model
 from pipeline.training.state.best_checkpoint import stored_score
@@ -52,7 +53,12 @@ def load_trained_model(path: str, step: int | Literal["best"] | None = None) -> 
     config = workdir.load_config()
     class_names = workdir.load_class_names()
     model = build_objective_model(
-        config, config.model, config.data.height_width, len(class_names), seed=config.seed
+        config,
+        config.model,
+        config.data.height_width,
+        len(class_names),
+        seed=config.seed,
+        architecture=workdir.load_architecture(),
     )
     state = TrainState(model, config.optim, seed=config.seed, ema_decay=config.ema_decay)
     folder = workdir.best_checkpoint if step == "best" else workdir.checkpoints
@@ -64,6 +70,7 @@ def load_trained_model(path: str, step: int | Literal["best"] | None = None) -> 
     state.take_averages()
     if not config.reads_labels:
         model = as_classifier(model, len(class_names))
+    model = merged(model)
     newest = max(map(step_of, checkpoints_in(workdir.checkpoints)), default=found)
     score = stored_score(folder) if step == "best" else None
     thresholds = workdir.load_thresholds(found, len(class_names)) if config.multi_label else ()

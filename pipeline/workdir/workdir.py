@@ -6,7 +6,7 @@ import contextlib
 import json
 import posixpath
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,19 @@ class Workdir:
         self.classes = posixpath.join(path, "classes.json")
         self.starts = posixpath.join(path, "run.json")
         self.config = posixpath.join(path, "config.yaml")
+        self.model = posixpath.join(path, "model.json")
         self.export = posixpath.join(path, "export")
         self.transfer = posixpath.join(path, "transfer")
 
-    def archive(self, config: PretrainConfig, class_names: Sequence[str]) -> None:
-        """Write what the run is made of."""
+    def archive(
+        self,
+        config: PretrainConfig,
+        class_names: Sequence[str],
+        architecture: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write what the run is made of; `architecture` where it is that of a named model."""
+        if architecture is not None:
+            storage.write_text(self.model, json.dumps(architecture, indent=1))
         storage.write_text(self.config, command_line.to_yaml(config))
         storage.write_text(
             self.classes, json.dumps(list(class_names), ensure_ascii=False, indent=0)
@@ -103,6 +111,12 @@ class Workdir:
         """Names of the classes, in the order of the logits; raises as `load_config`."""
         names: list[str] = _parsed(self.classes, self._load(self.classes), list)
         return names
+
+    def load_architecture(self) -> dict[str, Any] | None:
+        """That of the named model that the run has the architecture of; None: of a variant."""
+        text = _read(self.model)
+        architecture: dict[str, Any] | None = _parsed(self.model, text, dict) if text else None
+        return architecture
 
     def has_class_names(self) -> bool:
         """Whether this folder is that of a run which has begun."""
@@ -165,7 +179,7 @@ def _read(path: str) -> str | None:
         raise _damaged(path) from error
 
 
-def _parsed(path: str, text: str, kind: type[list[Any]]) -> Any:
+def _parsed(path: str, text: str, kind: type) -> Any:
     try:
         value = json.loads(text)
     except ValueError as error:

@@ -39,6 +39,21 @@ def count_classes(split: Split, num_classes: int) -> list[int]:
     return [int(count) for count in counts]
 
 
+def read_labels(split: Split, num_classes: int) -> np.ndarray:
+    """The label of each example of `split`, int64 `[examples]`, without decoding an image.
+
+    Raises:
+        UserError: examples have any number of labels, or one none of the `num_classes`.
+    """
+    if split.multi_label_classes is not None:
+        raise UserError(f"split {split.name}: its images have any number of labels, not one each")
+    batches = read_records(split.files).batch(LABELS_AT_ONCE).map(split.parse_labels)
+    labels = np.concatenate(list(batches.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()))
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise UserError(f"split {split.name} has examples without a label below {num_classes}")
+    return labels
+
+
 def cached_class_counts(split: Split, num_classes: int, path: str, write: bool) -> list[int]:
     """`count_classes`, kept in the JSON file `path` for the next start of the run.
 

@@ -64,11 +64,15 @@ class Split:
         starts = np.cumsum([0, *(file.take for file in self.files)])
         numbers = np.searchsorted(starts, indices, side="right") - 1
         chosen = zip(numbers.tolist(), np.subtract(indices, starts[numbers]).tolist(), strict=True)
-        files = tuple(
-            FileRange(self.files[number].path, self.files[number].skip + offset, 1)
-            for number, offset in chosen
-        )
-        return self._part(files, f"[{','.join(map(str, indices))}]")
+        files: list[FileRange] = []
+        for number, offset in chosen:
+            path, skip, _ = self.files[number]
+            last = files[-1] if files else None
+            if last and (last.path, last.skip + last.take) == (path, skip + offset):
+                files[-1] = last._replace(take=last.take + 1)
+            else:
+                files.append(FileRange(path, skip + offset, 1))
+        return self._part(tuple(files), f"[{','.join(map(str, indices))}]")
 
     def _part(self, files: tuple[FileRange, ...], what: str) -> Split:
         digest = hashlib.sha256((self.fingerprint + what).encode())

@@ -46,3 +46,6 @@ class LoopOptions:
     """More evaluations while training than that of `data.eval_split`: of other splits or datasets,
     with other labels, few-shot or by nearest neighbors, such as [{name: minival, split:
     'train[99%:]'}, {name: pets, kind: few_shot, source: oxford_iiit_pet}]."""
+    patience: int | None = None
+    """Early stop: end after so many evaluations in a row that were not better than the best by
+    `checkpoint.keep_best`; null: train to the last step."""

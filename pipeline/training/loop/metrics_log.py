@@ -43,6 +43,7 @@ class MetricsLog:
         device_hours: spent by the earlier starts of the run, the steps that were lost included.
         useful_hours: of them, those of the steps that count.
         evaluated: names of the evaluations that the log holds of the step it begins with.
+        evaluations: the rows of these.
     """
 
     def __init__(self, tensorboard: str, jsonl: str, start_step: int, write: bool = True):
@@ -58,8 +59,10 @@ class MetricsLog:
         self.writes = write
         self.device_hours = self.useful_hours = 0.0
         rows = read_rows(jsonl)
-        here = [name for row in rows if row["step"] == start_step for name in row]
-        self.evaluated = {name.removesuffix(SECONDS) for name in here if name.endswith(SECONDS)}
+        here = [row for row in rows if row["step"] == start_step]
+        self.evaluations = [row for row in here if any(name.endswith(SECONDS) for name in row)]
+        names = [name for row in self.evaluations for name in row if name.endswith(SECONDS)]
+        self.evaluated = {name.removesuffix(SECONDS) for name in names}
         if write:
             self.device_hours = max((row.get(DEVICE_HOURS, 0.0) for row in rows), default=0.0)
             kept = [row for row in rows if row["step"] <= start_step]

@@ -45,7 +45,7 @@ class EvaluationInputFailed(InputFailed):
 
 @dataclass
 class TrainLoop:
-    """Runs steps until `total_steps` or until it is told to stop.
+    """Runs steps until `total_steps`, until nothing gets better, or until it is told to stop.
 
     Attributes:
         options: what happens between the steps, and how often.
@@ -86,7 +86,7 @@ class TrainLoop:
     total_steps: int
 
     def run(self, stop: StopSignal) -> bool:
-        """Train; tells whether `total_steps` was reached, and evaluated.
+        """Train; tells whether the end was reached, and evaluated.
 
         On return there is a checkpoint of the state as it is; but one of an earlier step where
         `steps_per_loop` steps had begun whose input never came.
@@ -100,7 +100,10 @@ class TrainLoop:
         """
         step = int(self.state.step.numpy())
         missed = [one for one in self._due_evaluators(step) if one.name not in self.log.evaluated]
-        if step >= self.total_steps and not missed:
+        if self.best:  # a kill may have come before it was saved
+            for row in self.log.evaluations:
+                self.best.offer(row)
+        if self._is_over(step) and not missed:
             return True
         progress = Progress("training", self.total_steps, step)
         batches = self._reader(stop)(self.batches)
@@ -110,7 +113,7 @@ class TrainLoop:
             try:
                 # The run may have been stopped between checkpoint and evaluation.
                 self._evaluate(missed, step, progress, stop)
-                finished = self._train(step, batches, window, progress, stop) == self.total_steps
+                finished = self._is_over(self._train(step, batches, window, progress, stop))
             except StoppedMidway:
                 is_whole = False
             except Stopped:  # while waiting for a batch
@@ -140,7 +143,7 @@ class TrainLoop:
         step = start
         step_loop = make_step_loop(self.train_step)
         extra: dict[str, float] = {}
-        while step < self.total_steps and not stop.agreed(self.strategy, step):
+        while not self._is_over(step) and not stop.agreed(self.strategy, step):
             if self.profile:
                 self.profile.before(step + 1)
             step += self._advance(batches, window, step_loop, step, alone=step == start)
@@ -240,6 +243,16 @@ class TrainLoop:
     def _due_evaluators(self, step: int) -> list[Evaluator]:
         return [one for one in self.evaluators if step > 0 and self._is_due(step, one.every_steps)]
 
+    def _is_over(self, step: int) -> bool:
+        """Whether `step`, evaluated where that is due, is the last one."""
+        patience = self.options.patience
+        if not (patience and self.best and self.best.step is not None):
+            return step >= self.total_steps
+        name = str(self.options.checkpoint.keep_best).partition("/")[0]
+        every = next(one.every_steps for one in self.evaluators if one.name == name)
+        waited = patience * every if every else self.total_steps
+        return step >= self.total_steps or step - self.best.step >= waited
+
     def _row(self, step: int, window: StepWindow, progress: Progress) -> dict[str, float]:
         """The scalars of a window, with those that are known here alone."""
         row = window.summary()
@@ -268,6 +281,8 @@ class TrainLoop:
         started = time.monotonic()
         self.watchdog.at("saving a checkpoint")
         self.log.flush()
+        if self.best:  # which has to be there when this checkpoint is
+            self.best.wait()
         self.checkpointer.save()
         return time.monotonic() - started
 

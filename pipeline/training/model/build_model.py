@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import keras
 
@@ -39,20 +41,57 @@ def build_model(
     Raises:
         UserError: the architecture cannot be, such as an image size that patches do not divide.
     """
-    chosen = asdict(config)
-    variant = chosen.pop("variant")
-    # What is not given is not passed: a ResNet knows no class token or dropout.
-    options = {name: value for name, value in chosen.items() if value is not None}
+    options = _options(config)
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy("float32" if policy == BFLOAT16_PRODUCTS else policy)
     try:
         model = vit_keras.create_model(
-            variant, image_size=image_size, num_classes=num_classes, **options
+            config.variant, image_size=image_size, num_classes=num_classes, **options
         )
     except (ValueError, TypeError) as error:
         raise UserError(f"model: {one_line(error, None)}") from error
     finally:
         keras.config.set_dtype_policy("float32")
+    return _of_policy(model, policy)
+
+
+def build_like(
+    architecture: Mapping[str, Any], config: ModelConfig, *, seed: int, policy: str = "float32"
+) -> keras.Model:
+    """Make a model as another one is, with fresh weights; see `build_model`.
+
+    Args:
+        architecture: of `architecture_of`.
+        config: what differs from it.
+        seed: its weights are drawn from.
+        policy: Keras dtype policy.
+    """
+    own = "float32" if policy == BFLOAT16_PRODUCTS else policy
+    options = {**architecture["config"], **_options(config), "dtype": own}
+    keras.utils.set_random_seed(seed)
+    try:
+        model = keras.saving.get_registered_object(architecture["class"]).from_config(options)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"model: {one_line(error, None)}") from error
+    return _of_policy(model, policy)
+
+
+def architecture_of(model: keras.Model) -> dict[str, Any]:
+    """What `build_like` makes such a model of, as JSON values."""
+    return {
+        "class": keras.saving.get_registered_name(type(model)),
+        "config": model.get_config(),
+    }
+
+
+def _options(config: ModelConfig) -> dict[str, Any]:
+    """What is given, but for what is no argument of a model; a ResNet knows no class token."""
+    left_out = ("variant", "frozen_blocks", "lora_rank")
+    chosen = asdict(config).items()
+    return {name: value for name, value in chosen if value is not None and name not in left_out}
+
+
+def _of_policy(model: keras.Model, policy: str) -> keras.Model:
     if policy == BFLOAT16_PRODUCTS:
         _multiply_in_bfloat16(model)
     return model

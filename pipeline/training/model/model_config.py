@@ -14,7 +14,8 @@ class ModelConfig:
 
     variant: str = "S/16"
     """Size and patch, such as Ti/16, S/32, B/16, L/16 or H/14; a hybrid, such as R50+B/16;
-    Axial-B/32; a ResNet, such as BiT-R50x1, AxialResNet-50 or BoTNet-50."""
+    Axial-B/32; a ResNet, such as BiT-R50x1, AxialResNet-50 or BoTNet-50. Or a model to have the
+    architecture of, named as for `init_from`, such as hf://timm/NAME, an export or a file."""
     num_layers: int | None = None
     """ViT: encoder blocks, where it differs from the variant's."""
     width: int | None = None
@@ -82,5 +83,11 @@ class ModelConfig:
     remat: bool | None = None
     """ViT: compute each block again in the backward pass instead of keeping its activations: less
     memory, about a third more time. null: false."""
+    frozen_blocks: int | None = None
+    """ViT, for fine-tuning: so many of the first encoder blocks stay as they are, with all that
+    stands before them; as many as there are: all but the head stays. null: all is trained."""
+    lora_rank: int | None = None
+    """ViT, for fine-tuning: train, beside the head, LoRA of this rank in the blocks' products
+    (arXiv 2106.09685), such as 8; all else stays as it is. Exports have it merged. null: none."""
     head_bias_init: float = 0.0
     """Initial bias of the head; -10 with the sigmoid loss over many classes."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 
-from pipeline.training.model.build_model import build_model
+from pipeline.training.model.build_model import build_like, build_model
 from pipeline.training.model.model_config import ModelConfig
+from pipeline.training.model.partial_training import train_partially
 from pipeline.training.objectives.classification import Classification
 from pipeline.training.objectives.distillation import Distillation
 from pipeline.training.objectives.masked_patches import MaskedPatches, build_patch_predictor
@@ -95,8 +96,17 @@ def build_objective_model(
     *,
     seed: int,
     policy: str = "float32",
+    architecture: Mapping[str, Any] | None = None,
 ) -> keras.Model:
-    """The model that the objective trains; see `build_model` and `build_patch_predictor`."""
+    """The model that the objective trains; see `build_model` and `build_patch_predictor`.
+
+    With an `architecture` it is that of `build_like`, whatever the variant, size and classes.
+    """
     if not options.reads_labels:
         return build_patch_predictor(options, config, image_size, seed=seed, policy=policy)
-    return build_model(config, image_size, num_classes, seed=seed, policy=policy)
+    if architecture is None:
+        model = build_model(config, image_size, num_classes, seed=seed, policy=policy)
+    else:
+        model = build_like(architecture, config, seed=seed, policy=policy)
+    train_partially(model, config)
+    return model

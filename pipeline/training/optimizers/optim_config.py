@@ -27,6 +27,9 @@ class OptimConfig:
     """Learning rate at the last step (cosine and linear)."""
     rsqrt_timescale: int = 10_000
     """Steps after warm-up at which rsqrt has fallen to 71 % of `peak_lr`."""
+    head_first_steps: int = 0
+    """Fine-tuning: first steps in which the head alone learns, at ten times `peak_lr`; warm-up and
+    decay follow (linear probing, then fine-tuning: arXiv 2202.10054)."""
     cooldown_steps: int = 0
     """Last steps, over which the learning rate falls linearly to 0, whatever its decay."""
     momentum: float = 0.9

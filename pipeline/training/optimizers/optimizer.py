@@ -102,6 +102,9 @@ class Optimizer(ABC):
                 None: update.
         """
         scalars = self._scalars(tf.cast(step + 1, tf.float32)) | {"learning_rate": learning_rate}
+        if self._config.head_first_steps:  # the rate of all but the head is 0 in these
+            together = tf.cast(step >= self._config.head_first_steps, tf.float32)
+            scalars["body_rate"] = learning_rate * together
 
         def update() -> None:
             everything = zip(self.variables, self.slots, gradients, self._rules, strict=True)
@@ -123,6 +126,8 @@ class Optimizer(ABC):
         scalars: Scalars,
     ) -> None:
         rate = scalars["learning_rate"]
+        if not rule.is_head:
+            rate = scalars.get("body_rate", rate)
         if rule.rate_scale != 1.0:
             rate *= rule.rate_scale
         if rule.weight_decay and self.decays_first:

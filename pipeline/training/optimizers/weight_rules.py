@@ -17,10 +17,12 @@ class WeightRule(NamedTuple):
     Attributes:
         weight_decay: times the learning rate; 0 for all but kernels.
         rate_scale: the share of the learning rate that the weight gets.
+        is_head: whether it learns in the steps in which the head alone does.
     """
 
     weight_decay: float = 0.0
     rate_scale: float = 1.0
+    is_head: bool = False
 
 
 def weight_rules(model: keras.Model, config: OptimConfig) -> list[WeightRule]:
@@ -36,7 +38,7 @@ def weight_rules(model: keras.Model, config: OptimConfig) -> list[WeightRule]:
     paths = [weight.path for weight in model.trainable_variables]
     scales = _rate_scales(paths, config.layer_decay)
     return [
-        WeightRule(_weight_decay(path, config), scale)
+        WeightRule(_weight_decay(path, config), scale, path.split("/")[1] == "head")
         for path, scale in zip(paths, scales, strict=True)
     ]
 

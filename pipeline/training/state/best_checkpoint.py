@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from pipeline.training.state.checkpoint import DAMAGED
-from pipeline.training.state.checkpoint_files import checkpoints_in, local_checkpoint
+from pipeline.training.state.checkpoint_files import checkpoints_in, local_checkpoint, step_of
 from pipeline.training.state.checkpoint_writer import CheckpointWriter
 from pipeline.training.state.train_state import VALUE, TrainState
 
@@ -21,6 +21,7 @@ class BestCheckpoint:
 
     Attributes:
         value: of the best evaluation; None before the first one.
+        step: of the best evaluation; None before the first one.
     """
 
     def __init__(self, state: TrainState, folder: str, metric: str, write: bool = True):
@@ -38,7 +39,9 @@ class BestCheckpoint:
         self._sign = -1.0 if metric.endswith("loss") else 1.0
         self._name = name = _name(metric)
         self._writer = CheckpointWriter(state, folder, keep=1) if write else None
-        self.value = _stored_value(checkpoints_in(folder), name)
+        paths = checkpoints_in(folder)
+        self.value = _stored_value(paths, name)
+        self.step = None if self.value is None else step_of(paths[-1])
 
     def offer(self, metrics: Mapping[str, float]) -> bool:
         """Save the state if its `metrics` are better than all before; tells whether they are.
@@ -53,9 +56,9 @@ class BestCheckpoint:
             return False
         if self.value is not None and not self._sign * value > self._sign * self.value:
             return False
-        self.value = value
+        self.value, self.step = value, int(self._state.step.numpy())
         if self._writer:
-            self._writer.save(int(self._state.step.numpy()), **{self._name: value})
+            self._writer.save(self.step, **{self._name: value})
         return True
 
     def wait(self) -> None:

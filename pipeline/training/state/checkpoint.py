@@ -177,9 +177,10 @@ def _copy_weights(state: TrainState, path: str, source: keras.Model) -> str:
     """Copy what fits; gives the layers, but for heads, that were left out."""
     _check_function(source, state.model, path)
     values = {weight.path: weight for weight in source.trainable_variables}
-    head = {weight.path for weight in state.model.get_layer("head").trainable_variables}
+    head = {weight.path for weight in state.model.get_layer("head").weights}
+    places = [weight for weight in state.model.weights if "/lora_" not in weight.path]
     wrong = []
-    for weight in state.model.trainable_variables:
+    for weight in places:
         value = values.get(weight.path)
         if value is not None and value.shape == weight.shape:
             weight.assign(value)
@@ -189,10 +190,10 @@ def _copy_weights(state: TrainState, path: str, source: keras.Model) -> str:
     if wrong:
         raise UserError(f"init_from: {path} has another architecture: {'; '.join(wrong[:5])}")
     state.adopt_weights()
-    places = {weight.path for weight in state.model.trainable_variables}
     layers = [weight.path.split("/")[1] for weight in source.trainable_variables]
     paths = [weight.path for weight in source.trainable_variables]
-    left = [layer for path, layer in zip(paths, layers, strict=True) if path not in places]
+    taken = {weight.path for weight in places}
+    left = [layer for path, layer in zip(paths, layers, strict=True) if path not in taken]
     return ", ".join(sorted(set(left) - {"head", "pre_logits"}))
 
 
