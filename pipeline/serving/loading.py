@@ -57,6 +57,14 @@ class Export:
             raise UserError(f"image {bad[0]} of a batch of {len(features)} is {NOT_AN_IMAGE}")
         return features
 
+    def probabilities(
+        self, image_bytes: Sequence[bytes] | tf.Tensor
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Of each class, float32 `[batch, classes]`, for encoded images, and which of these are
+        valid, bool `[batch]`; what is not has zeros."""
+        answer = self.saved_model.signatures["serve"](image_bytes=tf.constant(image_bytes))
+        return answer["probabilities"].numpy(), answer["valid"].numpy()
+
     def pixels(self, image_bytes: bytes) -> NDArray[np.float32] | None:
         """One encoded image as `serve` sees it, float32 `[height, width, 3]` in [-1, 1].
 

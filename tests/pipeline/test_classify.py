@@ -1,6 +1,10 @@
 """python -m pipeline.classify."""
 
+import csv
+import json
+
 import numpy as np
+import pyarrow.parquet
 import pytest
 import tensorflow as tf
 from dataset_folders import encode
@@ -9,6 +13,7 @@ from exported_models import CLASS_NAMES, export_tiny_vit, tiny_vit
 from groundwork.errors import UserError
 from pipeline import classify
 from pipeline.data.images.preprocess import EvalPreprocess
+from pipeline.serving.loading import open_export
 
 RNG = np.random.default_rng(5)
 
@@ -88,3 +93,58 @@ def test_errors_are_one_line(files, tmp_path):
     export_tiny_vit(tmp_path / "headless", tiny_vit(num_classes=None))
     with pytest.raises(UserError, match="has no head"):
         classify.main(["--model", str(tmp_path / "headless"), "a.png"])
+
+
+def table(path):
+    if path.suffix == ".csv":
+        rows = list(csv.DictReader(path.open(encoding="utf-8", newline="")))
+        return [{name: value or None for name, value in row.items()} for row in rows]
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return pyarrow.parquet.read_table(path).to_pylist()
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_a_folder_becomes_a_table(files, tmp_path, ending, capsys):
+    """With files that are no images, in batches of two, and with a threshold that one is below."""
+    folder, _ = files
+    (folder / "deep").mkdir(exist_ok=True)
+    (folder / "deep" / "a.PNG").write_bytes((folder / "a.png").read_bytes())
+    model, output = str(folder / "model"), tmp_path / f"answers{ending}"
+    arguments = ["--model", model, str(folder), "--output", str(output), "--batch_size", "2"]
+    assert classify.main([*arguments, "--top", "2"]) == classify.SOME_FAILED
+    rows = table(output)
+    names = ["a.png", "b.jpg", "bad.jpg", "c.webp", "deep/a.PNG"]
+    assert [row["path"] for row in rows] == [str(folder / name) for name in names]
+    assert list(rows[0]) == [
+        *("path", "class", "problem", "class_1", "probability_1", "class_2", "probability_2")
+    ]
+    assert rows[2]["class"] is rows[2]["probability_1"] is None
+    assert rows[2]["problem"].startswith("not a JPEG")
+    images = [(folder / name).read_bytes() for name in names if name != "bad.jpg"]
+    expected = open_export(model).probabilities(images)[0]
+    good = [row for row in rows if not row["problem"]]
+    for row, probabilities in zip(good, expected, strict=True):
+        assert row["class"] == row["class_1"] == CLASS_NAMES[probabilities.argmax()]
+        assert float(row["probability_1"]) == pytest.approx(probabilities.max(), abs=1e-5)
+    told = capsys.readouterr()
+    assert "5 images in" in told.out and "images/s; 1 could not be read" in told.out
+    assert "files that are no images by their names are passed over" in told.err
+    threshold = str(np.mean(sorted(expected.max(axis=1))[:2]))
+    if ending == ".csv":
+        classify.main([*arguments, "--threshold", threshold])
+        assert sum(row["class"] is None for row in table(output)) >= 2
+
+
+def test_a_table_that_cannot_be_is_one_line(files, tmp_path):
+    folder, _ = files
+    (tmp_path / "empty").mkdir()
+    for arguments, message in [
+        ([str(folder), "--output", "x.txt"], "--output x.txt: give a file that ends in .csv"),
+        ([str(tmp_path / "empty")], "no image in this folder"),
+        ([str(folder), "--threshold", "2"], "--threshold is 2.0: give a probability"),
+        ([str(folder / "bad.jpg"), "--output", str(tmp_path / "x.csv")], "none of the images"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            classify.main(["--model", str(folder / "model"), *arguments])
+    assert not (tmp_path / "x.csv").exists()
