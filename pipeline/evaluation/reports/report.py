@@ -29,7 +29,7 @@ from pipeline.evaluation.reports.transfer_result import (
     Contrast,
     TransferResult,
 )
-from pipeline.evaluation.reports.verdict import verdict
+from pipeline.evaluation.reports.verdict import advice, verdict
 from pipeline.evaluation.tasks.task import Task
 from pipeline.figures import transfer_figures as figures
 from pipeline.figures.attention_picture import draw_attention, has_attention
@@ -49,6 +49,7 @@ def write_report(
     task: Task,
     result: TransferResult,
     outcomes: Outcomes,
+    more: Sequence[pages.Section] = (),
 ) -> TransferResult:
     """Print the tables and write the report.
 
@@ -59,6 +60,7 @@ def write_report(
         task: the downstream dataset.
         result: so far, without verdict and analysis.
         outcomes: those that `result` has the scores of.
+        more: sections that the page has before its raw values.
 
     Returns:
         The result with verdict and analysis, as result.json holds it.
@@ -75,13 +77,15 @@ def write_report(
         found, pictures = _analyze(output, task, result, detailed, outcome, contrasts)
         drawn, notes = _draw_samples(output, attention_images, shown, task, outcome)
         pictures |= drawn
+    told = advice(contrasts, task.name)
+    notes += [told] if told else []
     result = replace(
         result,
         notes=[*result.notes, *notes],
         verdict=verdict(result.protocols, contrasts, result.data.test.num_examples),
         analysis=found,
     )
-    keys = _keys(task.test)
+    keys = keys_of(task.test)
     _write_predictions(output / "predictions.npz", keys, outcomes)
     text = _markdown(result)
     images = "".join(f"\n![{CAPTIONS[name]}]({path.name})\n" for name, path in pictures.items())
@@ -89,7 +93,8 @@ def write_report(
     storage.write_text(str(output / "report.md"), f"{title}\n\n{text}{images}")
     if not task.multi_label:
         gallery = mistakes_gallery(task.test, outcome, task.class_names, keys)
-    pages.write(transfer_page(task.name, result, pictures, gallery), str(output / "report.html"))
+    page = transfer_page(task.name, result, pictures, gallery, more)
+    pages.write(page, str(output / "report.html"))
     write_events(output / "tensorboard", result, text, pictures)
     # Last, and in one step: whoever finds result.json finds the rest.
     storage.write_text(str(output / FILE_NAME), result.to_json())
@@ -248,7 +253,7 @@ def _draw(
     draw_attention(model, images.numpy(), titles, path)
 
 
-def _keys(split: Split) -> list[str]:
+def keys_of(split: Split) -> list[str]:
     """The key of each example; its number where the dataset has no keys."""
     if split.key_feature is None:
         return [str(number) for number in range(split.num_examples)]

@@ -55,6 +55,7 @@ def transfer_page(
     result: TransferResult,
     pictures: Mapping[str, Path],
     mistakes: Gallery | None,
+    more: Sequence[Section] = (),
 ) -> Page:
     """The page.
 
@@ -63,6 +64,7 @@ def transfer_page(
         result: with its analysis.
         pictures: PNG files by name, a key of `CAPTIONS` each.
         mistakes: of the protocol that is looked into.
+        more: further sections.
     """
     found = result.analysis
     assert found is not None
@@ -78,6 +80,7 @@ def transfer_page(
     attention: list[Part] = [figures[name] for name in ("attention", "errors") if name in figures]
     if attention:
         sections.append(Section("Attention", attention))
+    sections += more
     sections.append(Section("Raw values", [Fold("result.json", [Code(_folded(result))])]))
     return Page(
         kind="Transfer",

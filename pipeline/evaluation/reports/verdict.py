@@ -11,6 +11,10 @@ from pipeline.evaluation.reports.transfer_result import (
     ProtocolResult,
 )
 
+BASELINES = {"untrained": "the untrained model"}
+"""Those that are called otherwise in a sentence."""
+ADVISED = "hf://timm/vit_small_patch16_224.augreg_in21k"
+
 
 def verdict(
     protocols: dict[str, ProtocolResult], contrasts: Sequence[Contrast], test_examples: int
@@ -42,9 +46,30 @@ def verdict(
     )
 
 
+def advice(contrasts: Sequence[Contrast], source: str) -> str | None:
+    """What to do where the model is no better than a baseline; None: it is better than all.
+
+    Args:
+        contrasts: the model against its baselines.
+        source: the dataset that was evaluated on.
+    """
+    protocol = contrasts[-1].protocol if contrasts else None  # the most thorough one
+    no_better = [
+        BASELINES.get(one.baseline, shown_name(one.baseline))
+        for one in contrasts
+        if one.protocol == protocol and not (one.is_significant and one.difference > 0)
+    ]
+    if not no_better:
+        return None
+    return (
+        f"for these images the model's features are no better than {' and '.join(no_better)}. "
+        "Where it was trained on few images, begin with a model that was trained on many: python "
+        f"-m pipeline.finetune --model {ADVISED} --data.source {source} --output MODEL"
+    )
+
+
 def _against(contrast: Contrast) -> str:
-    name = {"untrained": "the untrained model"}.get(contrast.baseline)
-    name = name or shown_name(contrast.baseline)
+    name = BASELINES.get(contrast.baseline, shown_name(contrast.baseline))
     points = 100 * contrast.difference
     if not contrast.is_significant:
         return f"not distinguishable from {name}"

@@ -22,7 +22,9 @@ from pipeline.data.batches.distributed_batches import distributed_eval_batches
 from pipeline.data.dataset.source import open_source
 from pipeline.devices.strategy import mirrored_strategy
 from pipeline.recipe.check_run_config import check_run_config
+from pipeline.recipe.run_config import TransferJob
 from pipeline.run import evaluators
+from pipeline.run import run_stages as stages
 from pipeline.run import train_stage as run_module
 from pipeline.run.run_stages import run
 from pipeline.training.loop.evaluate import make_evaluate
@@ -358,3 +360,12 @@ def test_nothing_is_said_that_the_user_can_do_nothing_about(plain, change, capfd
     finally:
         tf.get_logger().removeHandler(handler)
     assert heard == []
+
+
+def test_a_transfer_without_source_is_of_the_runs_own_images(plain, change, monkeypatch):
+    monkeypatch.setattr(stages, "train", lambda *_: 0)
+    monkeypatch.setattr(stages, "export_run", lambda _: None)
+    seen = []
+    monkeypatch.setattr(stages, "run_transfer", seen.append)
+    assert run(change(plain, export=True, transfer=TransferJob())) == 0
+    assert seen[0].data.source == plain.data.source

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.evaluation.protocols.scores import score
 from pipeline.evaluation.reports.transfer_result import Contrast, ProtocolResult
-from pipeline.evaluation.reports.verdict import verdict
+from pipeline.evaluation.reports.verdict import advice, verdict
 
 
 def protocol(heading, accuracy, setting=""):
@@ -49,3 +49,16 @@ def test_fine_tuning_has_no_baselines_so_the_best_frozen_protocol_is_said_too():
         "Fine-tuning: 98.0 % of 50 test images are right. On frozen features, Few-shot (images per "
         "class: 5) reaches 70.0 %, which is 10.0 points above raw pixels."
     )
+
+
+def test_what_to_do_where_the_model_is_no_better():
+    better = contrast("probe", "untrained", 0.3)
+    for worse in (
+        contrast("probe", "raw_pixels", -0.02),
+        contrast("probe", "raw_pixels", 0.01, is_significant=False),
+    ):
+        told = advice([contrast("few_shot", "untrained", -0.1), better, worse], "datasets/x")
+        assert "no better than raw pixels. " in told
+        assert "pipeline.finetune" in told and "--data.source datasets/x" in told
+    assert advice([contrast("few_shot", "raw_pixels", -0.1), better], "datasets/x") is None
+    assert advice([], "datasets/x") is None
