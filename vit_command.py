@@ -74,6 +74,11 @@ COMMANDS = {
         "pipeline.recipe.run_config:PretrainConfig",
         "train a Vision Transformer",
     ),
+    "finetune": (
+        "pipeline.finetune",
+        "pipeline.finetuning.finetune_config:FinetuneConfig",
+        "your images and a trained model to a classifier",
+    ),
     "launch-local": (
         "pipeline.launch_local",
         "pipeline.launch_local:LaunchConfig",

@@ -61,11 +61,11 @@ FOLDERS = {
     "training/step",
     "pipeline/recipe": "data data/images devices training/loop training/model "
     "training/objectives training/optimizers training/step",
-    "pipeline/workdir": "process data/dataset devices recipe training/loop training/objectives "
-    "training/state",
+    "pipeline/workdir": "process data/dataset devices recipe training/loop training/model "
+    "training/objectives training/state",
     "pipeline/serving": "process data/images figures recipe",
     "pipeline/serving/conversion": "data/batches data/dataset serving",
-    "pipeline/named_models": "data/images serving workdir",
+    "pipeline/named_models": "data/images serving training/model workdir",
     "pipeline/evaluation/tasks": "data/dataset",
     "pipeline/evaluation/tasks/vtab": "data/dataset evaluation/tasks",
     "pipeline/evaluation/features": "data/batches data/dataset data/images evaluation/tasks "
@@ -81,11 +81,15 @@ FOLDERS = {
     "evaluation/tasks/vtab named_models serving",
     "pipeline/readiness/compilers": "data/batches devices process recipe training/loop "
     "training/objectives training/state training/step",
-    "pipeline/readiness": "readiness/compilers data data/batches data/dataset devices process "
-    "recipe training/objectives training/optimizers training/state",
+    "pipeline/readiness": "readiness/compilers data data/batches data/dataset devices "
+    "named_models process recipe training/objectives training/optimizers training/state",
     "pipeline/run": "data/batches data/dataset data/images devices evaluation/features "
     "evaluation/protocols evaluation/tasks evaluation/transfer named_models process readiness "
     "recipe serving training/loop training/objectives training/state training/step workdir",
+    "pipeline/finetuning": "data data/batches data/dataset data/images devices evaluation/features "
+    "evaluation/protocols evaluation/reports evaluation/tasks figures "
+    "named_models process readiness recipe run serving training/loop training/model "
+    "training/optimizers training/state workdir",
     "pipeline/speed": "data/batches data/dataset devices recipe serving training/loop "
     "training/model training/objectives training/state training/step",
     "pipeline/study": "data/dataset evaluation/reports evaluation/transfer figures process "

@@ -53,6 +53,25 @@ def plot_few_shot(
     save(figure, path)
 
 
+def plot_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Loss and accuracy by step, of training and evaluation, to a PNG file.
+
+    `rows` are those of metrics.jsonl.
+    """
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, name, factor in ((left, "loss", 1), (right, "accuracy", 100)):
+        for split in ("train", "eval"):
+            found = [row for row in rows if f"{split}/{name}" in row]
+            values = [factor * row[f"{split}/{name}"] for row in found]
+            axes.plot([row["step"] for row in found], values, marker=".", label=split)
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss" if name == "loss" else "accuracy, %")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    save(figure, path)
+
+
 def plot_confusion(confusion: NDArray[Any], names: list[str], path: Path) -> None:
     """`confusion_figure`, to a PNG file."""
     save(confusion_figure(confusion, names), path)

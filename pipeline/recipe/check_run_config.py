@@ -251,6 +251,8 @@ def _check_log_and_checkpoint(config: PretrainConfig) -> None:
         raise UserError("data.held_out takes the place of data.eval_split: set that to null")
     if config.patience and not (config.checkpoint.keep_best and config.eval_every_steps):
         raise UserError("patience needs eval_every_steps, and checkpoint.keep_best eval/accuracy")
+    if config.optim.head_first_steps and config.optim.optimizer == "schedule_free_adamw":
+        raise UserError("optim.head_first_steps has no place in schedule_free_adamw: leave it out")
     if config.model.lora_rank is not None and config.model.frozen_blocks is not None:
         raise UserError("model.lora_rank trains no block: leave model.frozen_blocks out")
 

@@ -51,6 +51,24 @@ class SavedModelFeatures:
 
 
 @dataclass(frozen=True)
+class ModelFeatures:
+    """A Keras model, with the preprocessing that goes before it."""
+
+    model: keras.Model
+    preprocess: EvalPreprocess
+    fingerprint: str
+
+    @cached_property
+    def _compute(self) -> Compute:
+        return _compiled(self.preprocess, self.model.features)
+
+    def __call__(self, image_bytes: tf.Tensor) -> Features:
+        """Pre-logits."""
+        features: Features = self._compute(image_bytes).numpy()
+        return features
+
+
+@dataclass(frozen=True)
 class UntrainedFeatures:
     """The same architecture and preprocessing with fresh weights."""
 

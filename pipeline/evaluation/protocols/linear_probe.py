@@ -54,12 +54,12 @@ class LinearProbe:
         from sklearn.pipeline import make_pipeline
 
         fit, validation = task.selection()
-        standardize = _standardizer(fit)
+        standardize = standardizer(fit)
         inputs, held_out = (standardize.transform(part.features) for part in (fit, validation))
         accuracies: dict[float, float] = {}
         progress = Progress("linear probe", len(self.c) + 1)
         with _unconverged_is_counted():
-            path = self._regression()
+            path = self.regression()
             path.set_params(warm_start=True)  # from the last penalty: fewer iterations
             for c in sorted(self.c):
                 path.set_params(C=c)
@@ -69,9 +69,9 @@ class LinearProbe:
                 progress.update(len(accuracies), f"c {c:g}: {share:.1f} % on validation")
             c = max(self.c, key=lambda c: (accuracies[c], -c))  # of equals, the strongest penalty
             train = task.final()
-            standardize = _standardizer(train)
+            standardize = standardizer(train)
             final = _fitted(
-                self._regression().set_params(C=c),
+                self.regression().set_params(C=c),
                 standardize.transform(train.features),
                 train.labels,
             )
@@ -102,7 +102,8 @@ class LinearProbe:
             notes=self._unconverged(iterations),
         )
 
-    def _regression(self) -> LogisticRegression:
+    def regression(self) -> LogisticRegression:
+        """The classifier, not fitted yet."""
         from sklearn.linear_model import LogisticRegression
 
         return LogisticRegression(max_iter=self.max_iterations)
@@ -136,7 +137,7 @@ def _answers(
     return answers
 
 
-def _standardizer(train: FeatureSet) -> Pipeline:
+def standardizer(train: FeatureSet) -> Pipeline:
     """Standardizes features; of few and wide examples it gives coordinates in their own span.
 
     With an L2 penalty the weights lie in the span of the standardized examples, so that there the

@@ -38,7 +38,7 @@ def mistakes_gallery(
     if not chosen:
         return None
     tiles = []
-    for index, image in zip(chosen, _thumbnails(test.select(chosen)), strict=True):
+    for index, image in zip(chosen, thumbnails(test.select(chosen)), strict=True):
         label, predicted = names[outcome.labels[index]], names[predictions[index]]
         tiles.append(
             Tile(
@@ -63,7 +63,7 @@ def _answers(probabilities: np.ndarray, label: int, names: Sequence[str]) -> lis
     return [Score(names[i], float(probabilities[i]), right=bool(i == label)) for i in best]
 
 
-def _thumbnails(split: Split) -> list[bytes]:
+def thumbnails(split: Split) -> list[bytes]:
     """Each image as a small JPEG."""
     return [_thumbnail(split.parse(record)[0]) for record in read_records(split.files)]
 
