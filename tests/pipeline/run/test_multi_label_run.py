@@ -22,6 +22,7 @@ from pipeline.recipe.check_run_config import check_run_config
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.run.export_stage import export_run
 from pipeline.run.run_stages import run
+from pipeline.serving import predictions
 from pipeline.serving.export_config import ExportConfig
 from pipeline.serving.loading import open_export
 from pipeline.training.loop.evaluate import make_evaluate
@@ -101,7 +102,8 @@ def test_a_run_resumes_learns_and_its_export_knows_its_thresholds(
     for path, image in zip(paths, images, strict=True):
         Path(path).write_bytes(image.numpy())
     wanted = probabilities >= description.thresholds
-    for answer, right in zip(classify.classify(export, paths, 1), wanted, strict=True):
+    answers = [answer for batch in predictions.classify(export, paths, 1, 8) for answer in batch]
+    for answer, right in zip(answers, wanted, strict=True):
         names = {description.class_names[c] for c in np.flatnonzero(right)}
         assert {name for name, _ in answer.classes} == names
     none = str(paths[0])
