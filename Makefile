@@ -19,11 +19,18 @@ lint: $(VENV)/installed-test
 types: $(VENV)/installed-test
 	$(BIN)/mypy
 
-# In parts, so that no process holds the graphs and models of the whole suite.
+# In parts, so that no process holds the graphs and models of the whole suite: TensorFlow keeps what
+# it has compiled until its process ends.
+PARTS = "tests/vit_keras tests/groundwork" \
+	"tests/pipeline/serving tests/pipeline/test_*.py" \
+	"tests/pipeline/run tests/pipeline/training" \
+	"tests/pipeline/evaluation tests/pipeline/finetuning" \
+	"$(filter-out $(addprefix tests/pipeline/,serving run training evaluation finetuning __pycache__), \
+		$(patsubst %/,%,$(wildcard tests/pipeline/*/)))" \
+	"tests/beam_jobs tests/docs tests/faults tests/test_*.py"
+
 unit: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/vit_keras tests/groundwork
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/pipeline
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/beam_jobs tests/docs tests/faults tests/test_*.py
+	for part in $(PARTS); do $(BIN)/python -m pytest -n 2 --dist loadfile $$part || exit; done
 
 # vit_keras' forward passes and weights on another backend than TensorFlow. Nothing runs twice, so
 # that compiling without optimization is quicker.

@@ -138,10 +138,11 @@ class WorkerGroup:
     def _read(self, number: int) -> None:
         stream = self._workers[number].stdout
         assert stream is not None
-        for line in stream:
-            self._last[number].append(line.rstrip("\n"))
-            if self._show_all or number == 0:
-                print(f"[{number}] {line}", end="", flush=True)
+        with stream:
+            for line in stream:
+                self._last[number].append(line.rstrip("\n"))
+                if self._show_all or number == 0:
+                    print(f"[{number}] {line}", end="", flush=True)
 
     def _send(self, number: int) -> None:
         for worker in self._workers:

@@ -255,7 +255,7 @@ def test_the_command_judges_recipes_whose_dataset_is_not_here(recipe, tmp_path, 
     assert status == 2
     assert found["wheel"] == found["devices"] == found["dataset"] == "error"
     assert found["batch"] == found["precision"] == found["workdir"] == "ok"
-    assert found["memory"] == ("warning" if "b16" in recipe else "ok")
+    assert found["memory"] == "ok"
     assert not (tmp_path / "run").exists()
 
 

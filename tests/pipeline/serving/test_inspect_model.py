@@ -98,7 +98,9 @@ def test_files_that_are_no_images_are_named(folders, tmp_path, capsys):
 def test_an_output_that_cannot_be_written_is_one_line(folders, tmp_path):
     (tmp_path / "file").write_text("a")
     for output in (tmp_path / "file", tmp_path / "file" / "deep"):
-        with pytest.raises(UserError, match=r"--output .*file is a file") as caught:
+        with pytest.raises(
+            UserError, match=r"cannot write .*file.*: name another --output"
+        ) as caught:
             run(folders, output)
         assert "\n" not in str(caught.value)
 
