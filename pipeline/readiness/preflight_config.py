@@ -32,7 +32,7 @@ class PreflightConfig(PretrainConfig):
     """With `compile`: files and folders of recipes to put side by side, each compiled with the
     other options on top."""
     replicas: int | None = None
-    """Devices that the run will have; null: those of this machine."""
+    """Devices that the run will have; null: this machine's."""
     device_memory: float | None = None
     """Memory of one device in GB; null: that of this machine's devices."""
     compile: str | None = None

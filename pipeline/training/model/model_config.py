@@ -14,8 +14,8 @@ class ModelConfig:
 
     variant: str = "S/16"
     """Size and patch, such as Ti/16, S/32, B/16, L/16 or H/14; a hybrid, such as R50+B/16;
-    Axial-B/32; a ResNet, such as BiT-R50x1, AxialResNet-50 or BoTNet-50. Or a model to have the
-    architecture of, named as for `init_from`, such as hf://timm/NAME, an export or a file."""
+    Axial-B/32; a ResNet, such as BiT-R50x1, AxialResNet-50 or BoTNet-50. Or what
+    `init_from` takes: its architecture."""
     num_layers: int | None = None
     """ViT: encoder blocks, where it differs from the variant's."""
     width: int | None = None

@@ -45,7 +45,7 @@ class DistillationConfig:
     """Share of the loss that the teacher has, in (0, 1]; the labels have the rest. 1: function
     matching, of "A good and patient teacher" (arXiv 2106.05237)."""
     temperature: float = 1.0
-    """soft: divides the logits of both."""
+    """Of soft distillation: divides the logits of both."""
 
 
 @dataclass(kw_only=True)
