@@ -89,8 +89,9 @@ def encode(picture: np.ndarray) -> bytes:
 
 def _probabilities(params: Params) -> np.ndarray:
     """Of the maps: in the proportion of the areas that they make of a unit square."""
-    area = np.abs(params[:, 0] * params[:, 3] - params[:, 1] * params[:, 2])
-    share: np.ndarray = area / area.sum()
+    with np.errstate(all="ignore"):  # of a system that diverges they are no numbers
+        area = np.abs(params[:, 0] * params[:, 3] - params[:, 1] * params[:, 2])
+        share: np.ndarray = area / area.sum()
     return share
 
 

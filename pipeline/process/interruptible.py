@@ -52,8 +52,9 @@ class InterruptibleIterator(Generic[T]):
         self._iterator: Iterator[T] | None = None
         self._stop = stop
         self._alone = alone
-        self._calls: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[tuple[object, BaseException | None]] = queue.SimpleQueue()
+        # SimpleQueue.get can wait for ever (CPython 3.11) where a signal comes as its time ends.
+        self._calls: queue.Queue[Callable[[], object] | None] = queue.Queue()
+        self._answers: queue.Queue[tuple[object, BaseException | None]] = queue.Queue()
         threading.Thread(target=self._work, name=THREAD, daemon=True).start()
 
     def __iter__(self) -> Iterator[T]:

@@ -44,7 +44,7 @@ def assert_as_if_left_alone(workdir: Path, whole: Path) -> None:
     of_both = [json.loads((path / "export/export.json").read_text()) for path in (workdir, whole)]
     assert of_both[0]["class_names"] == of_both[1]["class_names"]
     results = [json.loads((path / "transfer/result.json").read_text()) for path in (workdir, whole)]
-    assert results[0]["few_shot"] == results[1]["few_shot"]
+    assert results[0]["protocols"]["few_shot"] == results[1]["protocols"]["few_shot"]
     unfinished = [path for path in workdir.rglob(".*") if path.name != ".lock"]
     assert not unfinished and not list(workdir.rglob("*_temp"))
 
@@ -57,7 +57,7 @@ def test_kills_in_any_stage(options, whole, tmp_path, seed):
         wait_for(generator.choice(STAGES), workdir, process)
         time.sleep(generator.random() * 0.05)
         process.kill()
-        process.join()
+        process.wait()
     status = finish(start([*options, f"--workdir={workdir}"], output))
     assert status == 0, output.read_text()
     assert_quiet(output)
