@@ -277,7 +277,7 @@ def test_remat_changes_no_gradient():
         ({"norm": "batch"}, "layer_norm, rms_norm; got 'batch'"),
         ({"activation": "relu"}, "gelu_tanh, gelu, quick_gelu, silu; got 'relu'"),
         ({"class_names": ["cat"]}, "1 names for 5 classes"),
-        ({"preprocessing": {"mean": (0.5,)}}, "mean must be 3 numbers"),
+        ({"preprocessing": {"mean": (0.5,)}}, "deviation must be a number per channel"),
         ({"preprocessing": {"sigma": 1}}, "preprocessing has no sigma"),
         ({"preprocessing": {"interpolation": "area"}}, "nearest, bilinear, bicubic, lanczos"),
         ({"position_embedding": "3d"}, "learned_1d"),

@@ -100,7 +100,8 @@ def test_the_report_tells_accuracy_curves_and_label_errors(done):
     page = (report / "report.html").read_text()
     for told in ("Curves", "Likely label errors", "Calibration", "Attention"):
         assert told in page
-    header = next(csv.reader((report / "label_errors.csv").open()))
+    with (report / "label_errors.csv").open() as file:
+        header = next(csv.reader(file))
     assert header == ["key", "label", "rather", "probability", "probability_of_label"]
 
 
