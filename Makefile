@@ -30,7 +30,9 @@ PARTS = "tests/vit_keras tests/groundwork" \
 	"tests/beam_jobs tests/docs tests/faults tests/test_*.py"
 
 unit: $(VENV)/installed-test
-	for part in $(PARTS); do $(BIN)/python -m pytest -n 2 --dist loadfile $$part || exit; done
+	failed=0; for part in $(PARTS); do \
+		$(BIN)/python -m pytest -n 2 --dist loadfile $$part || failed=1; \
+	done; exit $$failed
 
 # vit_keras' forward passes and weights on another backend than TensorFlow. Nothing runs twice, so
 # that compiling without optimization is quicker.

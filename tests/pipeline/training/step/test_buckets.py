@@ -19,19 +19,22 @@ def test_workers_with_gpus_ask_for_nccl(monkeypatch, devices, implementation):
     assert strategies.communication_options().implementation.value == implementation
 
 
-def test_buckets_leave_the_choice_of_nccl_alone():
-    """Traced, not run: a mirrored strategy asks for NCCL by itself, on logical CPUs too."""
+def test_buckets_leave_the_implementation_to_the_strategy():
+    """Traced, not run: a mirrored strategy takes NCCL on GPUs and a ring on CPUs, by itself."""
     devices = [device.name for device in tf.config.list_logical_devices("CPU")[:2]]
     strategy = tf.distribute.MirroredStrategy(devices)
 
-    def of_replica():
-        replica = tf.distribute.get_replica_context()
-        return replica.all_reduce(tf.distribute.ReduceOp.SUM, [tf.ones(3)], options=BUCKETS)
+    def hints(options: tf.distribute.experimental.CommunicationOptions | None) -> list[bytes]:
+        def of_replica():
+            replica = tf.distribute.get_replica_context()
+            return replica.all_reduce(tf.distribute.ReduceOp.SUM, [tf.ones(3)], options=options)
 
-    graph = tf.function(lambda: strategy.run(of_replica)).get_concrete_function().graph
-    hints = [
-        operation.get_attr("communication_hint")
-        for operation in graph.get_operations()
-        if operation.type == "CollectiveReduceV2"
-    ]
-    assert hints == [b"nccl", b"nccl"]
+        graph = tf.function(lambda: strategy.run(of_replica)).get_concrete_function().graph
+        return [
+            operation.get_attr("communication_hint")
+            for operation in graph.get_operations()
+            if operation.type == "CollectiveReduceV2"
+        ]
+
+    assert len(hints(BUCKETS)) == 2
+    assert hints(BUCKETS) == hints(None)
