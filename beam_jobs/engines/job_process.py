@@ -38,7 +38,10 @@ def run_main(module: str) -> NoReturn:
     except KeyboardInterrupt:
         print("stopped: the same command goes on where it was", file=sys.stderr)
         status = 128 + signal.SIGINT
-    except SystemExit as end:  # --help and SIGTERM
+    except _Terminated:
+        print("terminated: the same command goes on where it was", file=sys.stderr)
+        status = 128 + signal.SIGTERM
+    except SystemExit as end:  # --help
         status = end.code if isinstance(end.code, int) else 0
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os._exit(0)
@@ -52,6 +55,9 @@ def run_main(module: str) -> NoReturn:
     os._exit(status)
 
 
+class _Terminated(SystemExit):
+    """SIGTERM came."""
+
+
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    print("terminated: the same command goes on where it was", file=sys.stderr)
-    raise SystemExit(128 + signum)
+    raise _Terminated(128 + signum)

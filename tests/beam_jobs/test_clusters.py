@@ -107,11 +107,11 @@ def test_every_job_whose_results_come_back(cluster, corpus, gs_bucket, tmp_path,
     assert storage.names(f"{gs_bucket}/tmp") == set()
 
 
-def canceled_jobs(endpoint: str) -> int:
+def jobs_in(endpoint: str, state: int) -> int:
     with grpc.insecure_channel(endpoint) as channel:
         service = beam_job_api_pb2_grpc.JobServiceStub(channel)
         jobs = service.GetJobs(beam_job_api_pb2.GetJobsRequest()).job_info
-    return sum(job.state == beam_job_api_pb2.JobState.CANCELLED for job in jobs)
+    return sum(job.state == state for job in jobs)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -119,13 +119,13 @@ def test_a_job_that_is_stopped_is_canceled_before_its_lock_is_given_up(
     cluster, corpus, gs_bucket, signum
 ):
     endpoint, beam_args = cluster
-    before = canceled_jobs(endpoint)
+    before = jobs_in(endpoint, beam_job_api_pb2.JobState.CANCELLED)
     upload(corpus, f"{gs_bucket}/photos")
     folder = f"{gs_bucket}/d"
     job = command("beam_jobs.build_dataset", "--input", f"{gs_bucket}/photos", "--output", folder,
                   "--shards", "30", "--runner", "portable", "--beam_args", beam_args)  # fmt: skip
     deadline = time.monotonic() + 120
-    while not storage.names(f"{folder}/manifests") and time.monotonic() < deadline:
+    while not jobs_in(endpoint, beam_job_api_pb2.JobState.RUNNING) and time.monotonic() < deadline:
         assert job.poll() is None, job.communicate()
         time.sleep(0.02)
     assert locks.LOCK in storage.names(folder)
@@ -134,5 +134,5 @@ def test_a_job_that_is_stopped_is_canceled_before_its_lock_is_given_up(
     assert job.returncode == 128 + signum, errors
     assert "stopping the job, which runs elsewhere" in errors
     assert errors.splitlines()[-1].endswith("the same command goes on where it was")
-    assert canceled_jobs(endpoint) == before + 1
+    assert jobs_in(endpoint, beam_job_api_pb2.JobState.CANCELLED) == before + 1
     assert locks.LOCK not in storage.names(folder)

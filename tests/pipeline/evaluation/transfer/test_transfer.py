@@ -57,7 +57,8 @@ def test_result_holds_scores_of_the_model_and_its_baselines(report):
     assert stored.data.train_images_per_class == [30, 30, 30]
     assert stored.data.test.num_examples == 60
     assert stored.model["origin"]["step"] == 40
-    assert stored.notes == []
+    (note,) = stored.notes  # of a model that was never trained
+    assert "no better than the untrained model and raw pixels" in note
 
 
 def test_report_has_verdict_table_pictures_and_events(report):
