@@ -127,9 +127,10 @@ def choices_run() -> set[tuple[str, str]]:
 
 
 def choices_of(options: object, path: str = "") -> set[tuple[str, str]]:
-    """Every option of a recipe with its value."""
+    """Every option of a recipe with its value; of a number, whether it is 0."""
     if not isinstance(options, dict):
-        return {(path, str(options))}
+        number = isinstance(options, float | int) and not isinstance(options, bool)
+        return {(path, "a number" if number and options else str(options))}
     return set().union(*(choices_of(value, f"{path}.{key}") for key, value in options.items()))
 
 
