@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # without setuptools' banner on editable installations
 PIP = PYTHONWARNINGS=ignore $(BIN)/pip install --quiet
 
-.PHONY: demo test lint types unit backends faults docs clean
+.PHONY: demo test lint types unit backends long faults docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m pipeline.pretrain
@@ -40,9 +40,13 @@ backends: $(VENV)/installed-test
 	KERAS_BACKEND=jax JAX_PLATFORMS=cpu XLA_FLAGS=--xla_backend_optimization_level=0 \
 		$(BIN)/python -m pytest -n 2 -m any_backend tests/vit_keras
 
+# What `make test` leaves out, since a quicker test holds it too: some ten minutes.
+long: $(VENV)/installed-test
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
+
 # The long form of the trials by fault: kills at random moments, and mutated images for ten minutes.
 faults: $(VENV)/installed-test
-	FAULTS_ROUNDS=$${FAULTS_ROUNDS:-50} SERVE_FUZZ_SECONDS=600 $(BIN)/python -m pytest \
+	FAULTS_ROUNDS=$${FAULTS_ROUNDS:-50} SERVE_FUZZ_SECONDS=600 $(BIN)/python -m pytest -m "" \
 		tests/faults tests/pipeline/serving/test_serve_fuzz.py
 
 # The site, in docs/_build, with warnings as errors.

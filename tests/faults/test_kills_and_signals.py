@@ -64,6 +64,7 @@ def test_kills_in_any_stage(options, whole, tmp_path, seed):
     assert_as_if_left_alone(workdir, whole)
 
 
+@pytest.mark.long
 def test_signals_in_any_stage(options, whole, tmp_path, seed):
     generator = random.Random(100 + seed)
     workdir, output = tmp_path / "run", tmp_path / "output"

@@ -164,6 +164,7 @@ def test_a_killed_worker_is_restarted_and_the_weights_are_those_of_an_undisturbe
     assert_same_checkpoint(disturbed, config, 40, 1e-4)
 
 
+@pytest.mark.long
 def test_sigterm_to_one_stops_both_at_one_step_with_a_checkpoint(
     config, change, tmp_path, monkeypatch
 ):

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from finished_runs import assert_bitwise_equal, checkpoint_values, rows
 
 from groundwork import command_line
@@ -37,6 +38,7 @@ def last_step(workdir: str) -> int:
         return 0
 
 
+@pytest.mark.long
 def test_ten_kills_at_random_moments(config, change, tmp_path):
     config = change(
         config,

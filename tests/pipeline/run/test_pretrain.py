@@ -40,7 +40,10 @@ def plain(config, change):
     return change(config, export=False, log__images=0, log__pictures=False, model__num_layers=1)
 
 
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.long)],
+)
 def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(
     plain, change, monkeypatch, sent, status
 ):
@@ -282,7 +285,10 @@ def test_the_steps_are_kept_whatever_becomes_of_the_evaluation(plain, change, tm
     assert Path(plain.workdir, "checkpoints", "ckpt-3.index").exists()
 
 
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGHUP, 129, marks=pytest.mark.long)],
+)
 def test_a_signal_in_the_last_evaluation_is_heard(plain, change, monkeypatch, sent, status):
     """The run neither goes on to the export, nor forgets the evaluation at the next start."""
     plain = change(plain, export=True, steps=2)

@@ -105,7 +105,14 @@ def test_what_a_killed_run_left_is_removed_and_an_export_put_aside_put_back(shor
     assert (folder / "export" / "file").exists()
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGHUP, marks=pytest.mark.long),
+        pytest.param(signal.SIGINT, marks=pytest.mark.long),
+    ],
+)
 def test_a_signal_in_the_export_leaves_the_old_one_and_no_staging(short, change, monkeypatch, sent):
     whole = change(short, export=True)
     assert run(whole) == 0

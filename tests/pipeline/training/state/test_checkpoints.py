@@ -106,6 +106,7 @@ def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@pytest.mark.long
 def test_a_full_disk_keeps_the_checkpoints_and_the_next_start_goes_on(config, change, tmp_path):
     config = change(config, export=False, log__images=0, model__num_layers=1)
     whole = change(config, workdir=config.workdir + "_whole")

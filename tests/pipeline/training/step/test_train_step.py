@@ -31,13 +31,17 @@ def test_weights_for_any_number_of_labels_are_the_same_too(config, change, tags_
 @pytest.mark.parametrize(
     ("replicas", "fields"),
     [
-        (4, {"optim__clip_norm": None}),
+        pytest.param(4, {"optim__clip_norm": None}, marks=pytest.mark.long),
         (2, {"optim__clip_norm": 0.05}),
         (2, {"accumulate": 2, "optim__clip_norm": 0.05}),
         (2, {"ema_decay": 0.9}),
         (4, {"model__dropout_rate": 0.3, "optim__clip_norm": 0.05}),
         (2, {"loss": "sigmoid", "label_smoothing": 0.1}),
-        (4, {"accumulate": 2, "data__augment_preset": "medium2", "data__cutmix_alpha": 1.0}),
+        pytest.param(
+            4,
+            {"accumulate": 2, "data__augment_preset": "medium2", "data__cutmix_alpha": 1.0},
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["plain", "clipped", "accumulated", "ema", "dropout", "sigmoid", "augmented"],
 )
