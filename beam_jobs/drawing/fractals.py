@@ -31,9 +31,6 @@ WEIGHTS = np.array(
 )
 """[25, 6]: what the parameters (a, b, c, d, e, f) of all maps are multiplied with."""
 FLIPS = 4
-PATCHES = 10
-INSTANCES = len(WEIGHTS) * FLIPS * PATCHES
-"""Of each class, as in FractalDB: 1,000."""
 
 Params = np.ndarray
 """Maps of a system, [2 to 7, 6]: x' = ax + by + e, y' = cx + dy + f."""

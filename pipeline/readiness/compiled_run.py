@@ -7,7 +7,7 @@ import sys
 from pipeline.readiness.compilers.compile_step import TooLarge, check_installed
 from pipeline.readiness.compilers.report import accumulation_that_fits, report_step
 from pipeline.readiness.compilers.targets import Target
-from pipeline.readiness.dataset_sizes import dataset_size, planned_steps
+from pipeline.readiness.dataset_sizes import dataset_size
 from pipeline.readiness.preflight_config import PreflightConfig
 
 DOES_NOT_FIT = 1
@@ -26,7 +26,7 @@ def compile_run(config: PreflightConfig, target: Target) -> int:
     num_classes, images, missing = dataset_size(config)
     if missing:
         print(f"dataset   taken to have {num_classes} classes: {missing}")
-    steps = planned_steps(config, images)
+    steps = config.steps if images is None else config.planned_steps(images)
     limit = config.compile_seconds
     try:
         report = report_step(

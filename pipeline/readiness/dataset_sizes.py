@@ -5,7 +5,6 @@ from __future__ import annotations
 from groundwork.errors import UserError
 from pipeline.data.dataset.source import open_source
 from pipeline.readiness.preflight_config import PreflightConfig
-from pipeline.recipe.run_config import PretrainConfig
 
 CLASSES = 1000
 """Taken where nothing is known of the dataset."""
@@ -39,10 +38,3 @@ def dataset_size(config: PreflightConfig) -> tuple[int, int | None, str]:
     except UserError as error:
         classes, images = DATASETS.get(data.source, (CLASSES, None))
         return classes, config.train_images or images, str(error)
-
-
-def planned_steps(config: PretrainConfig, images: int | None) -> int | None:
-    """Optimizer steps of a run on so many images; None: not known."""
-    if config.epochs is None or images is None:
-        return config.steps
-    return max(1, round(config.epochs * (images // config.batch_size)))

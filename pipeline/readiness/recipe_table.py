@@ -21,7 +21,7 @@ from pipeline.process.check import gigabytes
 from pipeline.readiness.compilers.compile_step import TooLarge
 from pipeline.readiness.compilers.report import StepReport, policy_of, report_step
 from pipeline.readiness.compilers.targets import Target, find_target, target_names
-from pipeline.readiness.dataset_sizes import dataset_size, planned_steps
+from pipeline.readiness.dataset_sizes import dataset_size
 from pipeline.readiness.memory import USABLE, estimate_of
 from pipeline.readiness.preflight_config import PreflightConfig
 from pipeline.recipe.run_config import PretrainConfig
@@ -206,7 +206,7 @@ def _rows(runs: Iterable[tuple[str, PreflightConfig, Target]]) -> Iterator[Row]:
             estimated=estimated_bytes(config, target, classes),
             compiled=report,
             too_large=too_large,
-            total_steps=planned_steps(config, images),
+            total_steps=config.steps if images is None else config.planned_steps(images),
         )
         # Keras keeps what it has traced.
         keras.backend.clear_session()

@@ -77,3 +77,10 @@ class PretrainConfig(StepConfig, LoopOptions, DeviceOptions):
     """Write the SavedModel and the `.keras` file to WORKDIR/export at the end."""
     transfer: TransferJob | None = None
     """Transfer evaluation at the end; its report goes to WORKDIR/transfer."""
+
+    def planned_steps(self, images: int) -> int:
+        """Optimizer steps on a split of so many images: of an epoch, its whole batches."""
+        if self.epochs is None:
+            assert self.steps is not None  # check_run_config
+            return self.steps
+        return max(1, round(self.epochs * (images // self.batch_size)))

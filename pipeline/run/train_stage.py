@@ -17,7 +17,6 @@ from pipeline.data.batches.distributed_batches import (
     distributed_train_batches,
     training_order,
 )
-from pipeline.data.batches.train_order import EpochOrder
 from pipeline.data.dataset.class_counts import balancing_weights, cached_class_counts, named_weights
 from pipeline.data.dataset.held_out import train_and_eval
 from pipeline.data.dataset.source import Source, open_source
@@ -74,7 +73,7 @@ def train(
     check_divisible(config, replicas, mixes_images=data.mixes_images)
     check_split_size(config, train_split)
     order = training_order(config, data, train_split, config.seed)
-    total_steps = _total_steps(config, order)
+    total_steps = config.planned_steps(order.num_records)
     window = _profile_steps(config, total_steps)
     chief = strategies.is_chief(strategy)
     jit_compile = strategies.use_xla(config.jit_compile, strategy)
@@ -268,13 +267,6 @@ def _class_weights(
         return named_weights(config.class_weights, source.class_names)
     counts = cached_class_counts(split, source.num_classes, workdir.class_counts, write=chief)
     return balancing_weights(counts)
-
-
-def _total_steps(config: PretrainConfig, order: EpochOrder) -> int:
-    if config.epochs is None:
-        assert config.steps is not None  # check_run_config
-        return config.steps
-    return max(1, round(config.epochs * order.steps_per_epoch))
 
 
 def _profile_steps(config: PretrainConfig, total_steps: int) -> tuple[int, int] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import keras
@@ -59,11 +58,3 @@ def training_cost(recipe: PretrainConfig, num_classes: int, images: int) -> Trai
         * (SAM_PASSES if recipe.optim.sam_rho else 1),
         storage_bytes=recipe.checkpoint.keep * checkpoint + exports,
     )
-
-
-def planned_steps(recipe: PretrainConfig, train_images: int) -> int:
-    """Optimizer steps of a recipe on a split of so many images."""
-    if recipe.steps is not None:
-        return recipe.steps
-    assert recipe.epochs is not None  # check_run_config
-    return max(1, math.floor(recipe.epochs * train_images / recipe.batch_size))

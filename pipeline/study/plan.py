@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.evaluation.reports.score_table import markdown
-from pipeline.study.cost import planned_steps, training_cost
+from pipeline.study.cost import training_cost
 from pipeline.study.member_folder import pretrain_config
 from pipeline.study.study_config import StudyConfig
 
@@ -35,7 +35,7 @@ def plan_table(config: StudyConfig) -> str:
     total_flops = total_bytes = 0.0
     for member in config.members:
         recipe = pretrain_config(config, member)
-        images = planned_steps(recipe, assumed.train_images) * recipe.batch_size
+        images = recipe.planned_steps(assumed.train_images) * recipe.batch_size
         cost = training_cost(recipe, assumed.num_classes, images)
         total_flops += cost.flops
         total_bytes += cost.storage_bytes

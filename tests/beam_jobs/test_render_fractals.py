@@ -20,7 +20,7 @@ def test_weights_are_the_25_of_the_paper():
     others = fractals.WEIGHTS[1:]
     assert ((others != 1).sum(axis=1) == 1).all()
     assert sorted(set(others[others != 1])) == [0.2, 0.6, 1.4, 1.8]
-    assert fractals.INSTANCES == 1000
+    assert len(fractals.WEIGHTS) * fractals.FLIPS * 10 == render_fractals.Options.instances
 
 
 def test_a_known_attractor():
