@@ -2,7 +2,8 @@
 
 A local lock is the operating system's (filelock) and ends with its process. A bucket has none:
 there a lock is an object, a lease with an owner and a time, which its owner renews while it runs.
-A lease that nobody has renewed for `LEASE_S` seconds is taken over.
+A lease that nobody has renewed for `LEASE_S` seconds is taken over; that of a process of this
+machine as soon as it has ended.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def _file_lock(path: str, message: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _lease(path: str, message: str) -> Iterator[None]:
     owner = f"{getpass.getuser()} on {socket.gethostname()}, process {os.getpid()}"
-    own = {"owner": owner, "token": uuid.uuid4().hex}
+    own = {"owner": owner, "token": uuid.uuid4().hex, "process": _process(os.getpid())}
     _take(path, own, message)
     ended = threading.Event()
     lost = threading.Event()
@@ -111,16 +112,37 @@ def _take(path: str, own: dict[str, str], message: str) -> None:
         return
     found = _read(path)
     age = time.time() - float(found.get("time", 0))
-    if age < LEASE_S:
+    if age < LEASE_S and not _has_ended(found.get("process", "")):
         raise FolderHeld(
-            f"{message} (by {found.get('owner')}, {age:.0f} s ago; a job that was killed gives it "
-            f"up after {LEASE_S:g} s, or delete {path})"
+            f"{message} (by {found.get('owner')}, {age:.0f} s ago; a job that was killed elsewhere "
+            f"gives it up after {LEASE_S:g} s, or delete {path})"
         )
     storage.delete(path)
     try:
         storage.create_new(path, _text(own).encode())
     except FileExistsError as error:  # another one was quicker
         raise FolderHeld(message) from error
+
+
+def _process(pid: int) -> str:
+    """Boot of the machine, namespace, number and start of a process that runs; else empty.
+
+    Empty too where the system does not tell, which is anywhere but on Linux.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = Path("/proc/self/ns/pid").readlink()
+        # behind the name, which may hold anything: the state first, the start as the 20th
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else f"{boot} {namespace} {pid} {fields[19]}"
+
+
+def _has_ended(process: str) -> bool:
+    """Whether it is known of a `_process` that it ran here, where its number means what it did."""
+    there, here = process.split(), _process(os.getpid()).split()
+    return bool(there) and there[:2] == here[:2] and _process(int(there[2])) != process
 
 
 def _text(own: dict[str, str]) -> str:
