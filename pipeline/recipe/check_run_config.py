@@ -264,7 +264,8 @@ def _check_evals(config: PretrainConfig) -> None:
         if options.has_other_labels and config.objective != "classify":
             raise UserError(
                 f"evals {name}: objective {config.objective} has no single answer to compare with "
-                "other labels: leave source and real_labels out, or choose few_shot or knn"
+                "other labels: leave source and real_labels out, or choose few_shot, knn or "
+                "linear_probe"
             )
         if not re.fullmatch(r"[A-Za-z0-9-]+", name) or name in TAKEN or names.count(name) > 1:
             raise UserError(

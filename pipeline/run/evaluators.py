@@ -17,6 +17,7 @@ from pipeline.data.dataset.split import Split
 from pipeline.evaluation.features.feature_set import FeatureSet, TaskFeatures
 from pipeline.evaluation.protocols.few_shot import PAPER_L2, FewShot
 from pipeline.evaluation.protocols.knn import NearestNeighbors
+from pipeline.evaluation.protocols.linear_probe import LinearProbe
 from pipeline.evaluation.tasks.extra_tests import check_answers, open_extra_tests
 from pipeline.evaluation.tasks.task import check_labels
 from pipeline.evaluation.tasks.task_config import ExtraTest, TransferData
@@ -66,6 +67,12 @@ def make_evaluators(
         every_steps = options.every_steps or config.eval_every_steps
         evaluators.append(Evaluator(options.name, every_steps, evaluate))
     return evaluators
+
+
+def _protocol(options: EvalConfig) -> FewShot | NearestNeighbors | LinearProbe:
+    if options.kind == "few_shot":
+        return FewShot(options.shots, seeds=[0], l2=[PAPER_L2])
+    return LinearProbe() if options.kind == "linear_probe" else NearestNeighbors(options.k)
 
 
 @dataclass(frozen=True)
@@ -156,9 +163,7 @@ class _Maker:
                 "give a source of another dataset"
             )
         of_train, of_test = (self._outputs(split, features) for split in (train, test))
-        protocol: FewShot | NearestNeighbors = NearestNeighbors(options.k)
-        if options.kind == "few_shot":
-            protocol = FewShot(options.shots, seeds=[0], l2=[PAPER_L2])
+        protocol = _protocol(options)
 
         def evaluate(read: ReadBatches) -> Evaluation:
             learned, measured = (FeatureSet(*outputs(read)) for outputs in (of_train, of_test))

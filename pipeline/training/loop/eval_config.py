@@ -13,10 +13,11 @@ class EvalConfig:
 
     name: str
     """Its scalars are NAME/accuracy and the like; letters, digits and hyphens."""
-    kind: Literal["classification", "few_shot", "knn"] = "classification"
+    kind: Literal["classification", "few_shot", "knn", "linear_probe"] = "classification"
     """What is measured: loss and accuracy of the model itself; least squares on a few images of
-    each class (section 4.1 of the ViT paper, with its penalty of 1024); or the vote of the nearest
-    training images. The last two compare features, so that their classes may be any."""
+    each class (section 4.1 of the ViT paper, with its penalty of 1024); the vote of the nearest
+    training images; or logistic regression on all of them. The last three compare features, so that
+    their classes may be any."""
     source: str | None = None
     """Dataset folder or TFDS name; null: `data.source`. Of classification its classes have the
     names of the run's, as imagenet_v2/matched-frequency and imagenet2012_real have ImageNet's, an
@@ -24,7 +25,7 @@ class EvalConfig:
     split: str | None = None
     """Split to measure on, such as train[99%:]; null: test, or validation where there is none."""
     train_split: str = "train"
-    """few_shot and knn: split to learn from; the features of all its images are computed."""
+    """Of the kinds that compare features, the split to learn from; all its images are read."""
     real_labels: str | None = None
     """classification: real.json of github.com/google-research/reassessed-imagenet, for a source
     that holds the validation images of ILSVRC2012 under their file names."""
@@ -47,4 +48,6 @@ class EvalConfig:
             return tuple(f"accuracy_{shots}shot" for shots in self.shots)
         if self.kind == "knn":
             return tuple(f"accuracy_{k}nn" for k in self.k)
+        if self.kind == "linear_probe":
+            return ("accuracy_linear_probe",)
         return ("accuracy",) if self.has_other_labels else of_objective

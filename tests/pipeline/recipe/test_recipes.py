@@ -97,6 +97,7 @@ def shrink(recipe: PretrainConfig, source: str, teacher: str, change) -> Pretrai
         masked_autoencoder__decoder_width=16,
         masked_autoencoder__decoder_layers=1,
         masked_autoencoder__decoder_heads=2,
+        evals=[replace(one, train_split="train") for one in recipe.evals],
         patch_sizes=recipe.patch_sizes and [8, 16],
         optim__peak_lr=1e-3,
         optim__end_lr=1e-4 if optim.end_lr else 0.0,

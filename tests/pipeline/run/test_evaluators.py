@@ -19,6 +19,7 @@ from pipeline.devices.strategy import mirrored_strategy
 from pipeline.evaluation.features.feature_set import FeatureSet, TaskFeatures
 from pipeline.evaluation.protocols.few_shot import FewShot
 from pipeline.evaluation.protocols.knn import NearestNeighbors
+from pipeline.evaluation.protocols.linear_probe import LinearProbe
 from pipeline.readiness.preflight_config import PreflightConfig
 from pipeline.readiness.run_checks import preflight
 from pipeline.recipe.check_run_config import check_run_config
@@ -47,13 +48,14 @@ EVALS = (
     EvalConfig("minival", split="train[90%:]", every_steps=2),
     EvalConfig("few", "few_shot", shots=[1, 5]),
     EvalConfig("near", "knn", k=[3]),
+    EvalConfig("linear", "linear_probe"),
 )
 
 
 def with_evals(config, change, colors, **options):
-    few, near = (replace(one, source=colors) for one in EVALS[1:])
+    of_features = (replace(one, source=colors) for one in EVALS[1:])
     same = EvalConfig("same", source=config.data.source)
-    return change(config, evals=[EVALS[0], same, few, near], export=False, **options)
+    return change(config, evals=[EVALS[0], same, *of_features], export=False, **options)
 
 
 def test_a_run_makes_the_evaluations_of_its_recipe(config, change, colors, capsys):
@@ -73,7 +75,10 @@ def test_a_run_makes_the_evaluations_of_its_recipe(config, change, colors, capsy
     assert set(found["minival/examples"].values()) == {9}
     assert found["same/accuracy"] == pytest.approx(found["eval/accuracy"])
     assert set(found["same/examples"].values()) == {31} and "same/loss" not in found
-    for name in ("few/accuracy_1shot", "few/accuracy_5shot", "near/accuracy_3nn"):
+    for name in (
+        "few/accuracy_1shot", "few/accuracy_5shot", "near/accuracy_3nn",
+        "linear/accuracy_linear_probe",
+    ):  # fmt: skip
         assert list(found[name]) == [4, 5]
     scores = found[best]
     trained = load_trained_model(config.workdir, "best")
@@ -127,6 +132,8 @@ def test_any_number_of_replicas_measures_what_the_protocols_do(config, change, c
     near = NearestNeighbors([3]).evaluate(task).scores["3"].mean
     assert one["few"] == {f"accuracy_{k}shot": few[str(k)].mean for k in (1, 5)} | {"examples": 13}
     assert one["near"] == {"accuracy_3nn": near, "examples": 13}
+    linear = LinearProbe().evaluate(task).scores["linear_probe"].mean
+    assert one["linear"] == {"accuracy_linear_probe": linear, "examples": 13}
 
 
 def test_an_image_with_several_labels_is_right_by_each_and_without_one_does_not_count(
