@@ -11,6 +11,7 @@ what a later run can skip, and the bytes are the same on any runner with any num
 from __future__ import annotations
 
 import codecs
+import math
 from collections.abc import Sequence
 
 from beam_jobs.corpus import splits
@@ -41,6 +42,7 @@ def _check(options: CorpusOptions) -> None:
         raise UserError(f"--max_rejected {options.max_rejected} is not a share from 0 to 1")
     if not 1 <= options.quality <= 100:
         raise UserError(f"--quality {options.quality} is not from 1 to 100")
+    _check_window(options.window)
     parse_columns(options.columns, ())
     for names in options.keep:
         for name in names.split(","):
@@ -62,6 +64,16 @@ def _check(options: CorpusOptions) -> None:
             raise UserError(f"--{name} {value}: give at least 1")
     if options.image_timeout <= 0:
         raise UserError(f"--image_timeout {options.image_timeout}: give more than 0 seconds")
+
+
+def _check_window(window: tuple[float, float] | None) -> None:
+    if window is None:
+        return
+    low, high = window
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise UserError(
+            f"--window {low:g} {high:g}: give the value of black, then a larger one of white"
+        )
 
 
 if __name__ == "__main__":

@@ -37,8 +37,11 @@ _DECISIVE = (
     *("quality", "on_duplicate_key", "shard_size", "shards"),
 )
 """CorpusOptions that decide the bytes; with `class_names` and `exclude`, by their content."""
-_DECISIVE_WHERE_GIVEN = ("columns", "separator", "encoding", "keep")
-_OF_IMAGES = ("multi_label", "max_size", "min_size", "max_pixels", "quality", "on_duplicate_key")
+_DECISIVE_WHERE_GIVEN = ("columns", "separator", "encoding", "keep", "window")
+_OF_IMAGES = (
+    *("multi_label", "max_size", "min_size", "max_pixels", "quality", "on_duplicate_key"),
+    "window",
+)
 """Those that decide what a shard makes of its entries; the others decide the entries."""
 _MANIFEST_NAME = re.compile(r"(\w+)-\d+-of-(\d+)\.json")
 _SHARD_NAME = re.compile(rf"{DATASET}-\w+\.tfrecord-\d+-of-\d+")
@@ -137,7 +140,8 @@ def _job(options: CorpusOptions, classes: dict[str, str]) -> Job:
     # those that are younger than datasets of this version count where they are used
     for name in _DECISIVE_WHERE_GIVEN:
         if getattr(options, name) != getattr(CorpusOptions(input=[], output=""), name):
-            decisive[name] = getattr(options, name)
+            value = getattr(options, name)
+            decisive[name] = list(value) if isinstance(value, tuple) else value  # as JSON has it
     decisive["input"] = [text(spec) for spec in options.input]
     decisive["class_names"] = classes or None
     if options.exclude is not None:
@@ -203,10 +207,18 @@ class _Steps:
     ) -> beam.PCollection[None]:
         """Write the shards that are missing."""
         options = self.options
+        given = self.job.options
+        of_images = {name: given[name] for name in _OF_IMAGES if name in given}
         write_shard = WriteShard(
             options.output,
-            Job(self.job.name, {name: getattr(options, name) for name in _OF_IMAGES}).fingerprint,
-            Limits(options.max_pixels, options.min_size, options.max_size, options.quality),
+            Job(self.job.name, of_images).fingerprint,
+            Limits(
+                options.max_pixels,
+                options.min_size,
+                options.max_size,
+                options.quality,
+                options.window,
+            ),
             options.image_timeout,
             options.on_duplicate_key,
             multi_label=options.multi_label,

@@ -53,6 +53,10 @@ class CorpusOptions(EngineOptions):
     """Reject images whose shorter side has fewer pixels."""
     max_pixels: int = 100_000_000
     """Reject images with more pixels by their header, before decoding: decompression bombs."""
+    window: tuple[float, float] | None = None
+    """Values that become black and white in gray images of 16 or 32 bits or floats, such as 0 4095;
+    null: 0 and 65535, and TIFFs of signed, 32-bit or float values are rejected. The dataset holds
+    8 bits. Images for `classify` or a server must be windowed alike beforehand."""
     quality: int = 95
     """JPEG quality, 1 to 100, of images that must be encoded anew. Clean ones keep their bytes."""
     image_timeout: float = 30.0

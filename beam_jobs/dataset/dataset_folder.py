@@ -129,7 +129,7 @@ def _check_same(folder: str, job: Job, found: dict[str, Any]) -> None:
     before = found.get("options", {})
     changed = [
         f"--{name} was {before.get(name)!r} and is {value!r}"
-        for name, value in job.options.items()
+        for name, value in (dict.fromkeys(before) | job.options).items()
         if before.get(name) != value
     ]
     what = "; ".join(changed) or "another version of this project wrote it"

@@ -87,6 +87,8 @@ class Limits:
     """Larger images are scaled down until the shorter side has this many pixels."""
     quality: int = 95
     """Of images that are encoded as JPEG anew, 1 to 100."""
+    window: tuple[float, float] | None = None
+    """Values of black and white in gray images of more than 8 bits; None: 0 and 65535."""
 
 
 _FORMATS = (
@@ -145,15 +147,21 @@ def _check_open(image: ImageFile.ImageFile, data: bytes, limits: Limits) -> Chec
         image.load()
         _check_stream(image, data)
         return Checked(width, height, None)
-    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-        raise Rejected(Reason.UNKNOWN_FORMAT, not_decoded(data))  # nothing says what is white
+    wide = image.mode == "F" or (image.mode == "I" and image.format == "TIFF")
+    if wide and limits.window is None:  # nothing says what is white
+        raise Rejected(
+            Reason.UNKNOWN_FORMAT,
+            f"{image.format} of signed, 32-bit or float values is not decoded: give build_dataset "
+            "those of black and white with --window, such as --window 0 1",
+        )
     lossy = _is_lossy(image, data)
     if shrink and limits.max_size is not None:
         target = _scaled(image.size, limits.max_size)
         image.draft(None, (2 * target[0], 2 * target[1]))  # twice, so that Lanczos decides
     image.load()
     _check_stream(image, data)
-    plain = _to_rgb(image)
+    deep = image.mode == "F" or image.mode.startswith("I")
+    plain = _windowed(image, *limits.window) if deep and limits.window else _to_rgb(image)
     if turned:
         ImageOps.exif_transpose(plain, in_place=True)
     if shrink and limits.max_size is not None:
@@ -205,6 +213,16 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         plain = image.convert("L" if image.mode == "1" else "RGB")
     plain.info = {"exif": exif} if exif else {}
     return plain
+
+
+def _windowed(image: Image.Image, low: float, high: float) -> Image.Image:
+    """Gray of 8 bits, 0 at `low` and below and where there is no number, 255 from `high` on."""
+    scale = 255 / (high - low)
+    # half a step more, for the conversion cuts off what is behind the point
+    gray = image.convert("F").point(lambda value: value * scale + (0.5 - low * scale)).convert("L")
+    exif = image.info.get("exif")
+    gray.info = {"exif": exif} if exif else {}
+    return gray
 
 
 def _scaled(size: tuple[int, int], shorter: int) -> tuple[int, int]:

@@ -5,6 +5,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from beam_corpus import (
     build,
@@ -17,6 +18,7 @@ from beam_corpus import (
     pixels,
     rejected,
 )
+from PIL import Image
 
 from beam_jobs import build_dataset
 from beam_jobs.corpus import splits
@@ -258,6 +260,25 @@ def test_shard_size_decides_their_number(tmp_path):
     assert len(list((tmp_path / "out").glob("*.tfrecord*"))) == -(-total // 2_000_000)
 
 
+def test_a_window_makes_images_of_floats_and_is_kept_to(tmp_path):
+    corpus = tmp_path / "in"
+    for name, value in {"dim": 2.5, "bright": 7.5}.items():
+        (corpus / name).mkdir(parents=True)
+        scan = Image.fromarray(np.full((8, 8), value, np.float32))
+        (corpus / name / "scan.tiff").write_bytes(encoded(scan, "TIFF"))
+    arguments = ("--splits", "train:1", "--window")
+    build(corpus, tmp_path / "out", *arguments, "0", "10")
+    shown = {e.key: np.unique(pixels(e.image)).tolist() for e in examples(tmp_path / "out")}
+    assert shown == {"dim/scan.tiff": [64], "bright/scan.tiff": [191]}
+    with pytest.raises(UserError, match=r"\(--window was \[0.0, 10.0\] and is \[0.0, 20.0\]\)"):
+        build(corpus, tmp_path / "out", *arguments, "0", "20")
+    with pytest.raises(UserError, match=r"\(--window was \[0.0, 10.0\] and is None\)"):
+        build(corpus, tmp_path / "out", *arguments[:2])
+    build(corpus, tmp_path / "out", *arguments, "0", "20", "--update")
+    shown = {e.key: np.unique(pixels(e.image)).tolist() for e in examples(tmp_path / "out")}
+    assert shown == {"dim/scan.tiff": [32], "bright/scan.tiff": [96]}
+
+
 def test_links_to_folders_are_followed_once(tmp_path):
     corpus = make_folder(tmp_path / "in", classes=1, per_class=4)
     (corpus / "class_0" / "loop").symlink_to(corpus / "class_0")
@@ -270,6 +291,8 @@ def test_links_to_folders_are_followed_once(tmp_path):
     ("arguments", "message"),
     [
         (["--quality", "0"], "--quality 0 is not from 1 to 100"),
+        (["--window", "9", "9"], "--window 9 9: give the value of black, then a larger"),
+        (["--window", "0", ".inf"], "--window 0 inf: give the value of black"),
         (["--max_rejected", "2"], "--max_rejected 2.0 is not a share"),
         (["--shards", "0"], "--shards 0: give at least 1"),
         (["--image_timeout", "0"], "more than 0 seconds"),

@@ -95,6 +95,29 @@ def test_16_bits_become_8():
     assert np.abs(pixels(checked.encoded)[..., 0] - values / 257).max() <= 1
 
 
+@pytest.mark.parametrize("dtype", ["uint16", ">u2", "int16", "int32", "float32"])
+def test_a_window_says_which_values_are_black_and_white(dtype):
+    values = np.linspace(0, 6000, 600).astype(dtype).reshape(20, 30)
+    expected = np.clip(np.round((values.astype(np.float64) - 1000) * (255 / 3095)), 0, 255)
+    checked = check(encoded(Image.fromarray(values), "TIFF"), Limits(window=(1000, 4095)))
+    assert checked.encoded is not None
+    result = Image.open(io.BytesIO(checked.encoded))
+    assert (result.format, result.mode) == ("PNG", "L")
+    assert np.abs(np.asarray(result) - expected).max() <= 1
+    assert {0, 255} < set(np.unique(result))
+
+
+def test_a_window_takes_negative_values_and_what_is_no_number_for_black():
+    values = np.float32([[-1000, -500, 0, 500, np.nan, np.inf]])
+    checked = check(encoded(Image.fromarray(values), "TIFF"), Limits(window=(-1000, 0)))
+    assert checked.encoded is not None
+    assert pixels(checked.encoded)[0, :, 0].tolist() == [0, 128, 255, 255, 0, 255]
+
+
+def test_a_window_leaves_images_of_8_bits_alone():
+    assert check(encoded(picture(), "PNG"), Limits(window=(0, 100))).encoded is None
+
+
 def test_a_gif_gives_its_first_frame():
     first, second = picture(0), picture(1)
     data = encoded(first, "GIF", save_all=True, append_images=[second])
@@ -203,9 +226,9 @@ def test_a_heic_is_decoded_with_pillow_heif_or_names_it():
         (b"8BPS" + bytes(99), "Photoshop is not decoded: export it as PNG"),
         (
             encoded(Image.fromarray(np.zeros((9, 9), np.float32)), "TIFF"),
-            "TIFF is not decoded: its",
+            "TIFF of signed, .* is not decoded: .* --window 0 1",
         ),
-        (encoded(Image.fromarray(np.zeros((9, 9), np.int32)), "TIFF"), "TIFF is not decoded"),
+        (encoded(Image.fromarray(np.zeros((9, 9), np.int32)), "TIFF"), "TIFF of signed, 32-bit"),
     ],
 )
 def test_what_is_not_decoded_is_named_with_the_remedy(data, message):
