@@ -82,7 +82,7 @@ def write_report(
     result = replace(
         result,
         notes=[*result.notes, *notes],
-        verdict=verdict(result.protocols, contrasts, result.data.test.num_examples),
+        verdict=verdict(result.protocols, contrasts, result.data.tested_on),
         analysis=found,
     )
     keys = keys_of(task.test)

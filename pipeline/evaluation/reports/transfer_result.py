@@ -106,6 +106,13 @@ class DataFacts:
         """The split that accuracies are of."""
         return self.splits["test"]
 
+    @property
+    def tested_on(self) -> str:
+        """Its images in words: held-out ones are those that settings were chosen by, too."""
+        chosen = self.splits.get("validation", self.splits["train"]).fingerprint
+        kind = "held-out" if chosen == self.test.fingerprint else "test"
+        return f"{self.test.num_examples:,} {kind} images"
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> DataFacts:
         """What `dataclasses.asdict` has made of one."""

@@ -17,21 +17,21 @@ ADVISED = "hf://timm/vit_small_patch16_224.augreg_in21k"
 
 
 def verdict(
-    protocols: dict[str, ProtocolResult], contrasts: Sequence[Contrast], test_examples: int
+    protocols: dict[str, ProtocolResult], contrasts: Sequence[Contrast], tested_on: str
 ) -> str:
     """Which protocol is best, at which accuracy, and whether that is above the baselines.
 
     Args:
         protocols: by name, at least one.
         contrasts: the model against its baselines.
-        test_examples: number of test images.
+        tested_on: the images that accuracies are of, such as "1,000 test images".
     """
     ranked = sorted(protocols, key=lambda name: -protocols[name].last.mean)
     best = ranked[0]
     share = f"{100 * protocols[best].last.mean:.1f} %"
-    found = f"{share} of {test_examples:,} test images are right"
+    found = f"{share} of {tested_on} are right"
     if protocols[best].metric == MEAN_AVERAGE_PRECISION:
-        found = f"{MEAN_AVERAGE_PRECISION} {share} on {test_examples:,} test images"
+        found = f"{MEAN_AVERAGE_PRECISION} {share} on {tested_on}"
     text = f"{protocols[best].named_setting()}: {found}"
     compared = next((name for name in ranked if any(one.protocol == name for one in contrasts)), "")
     if not compared:

@@ -97,6 +97,7 @@ def test_the_report_tells_accuracy_curves_and_label_errors(done):
     assert result["protocols"]["fine_tune"]["scores"]["model"]["fine_tune"]["mean"] >= 0.8
     assert result["data"]["splits"]["test"]["num_examples"] == 9
     assert any("chosen on the images that the accuracy is of" in note for note in result["notes"])
+    assert " held-out images are right" in result["verdict"]
     page = (report / "report.html").read_text()
     for told in ("Curves", "Likely label errors", "Calibration", "Attention"):
         assert told in page

@@ -38,12 +38,14 @@ def contrast(name, baseline, difference, is_significant=True):
     ],
 )
 def test_the_best_protocol_against_its_baselines(contrasts, expected):
-    assert verdict({"few_shot": SHOTS, "probe": PROBE}, contrasts, 1000) == expected
+    assert verdict({"few_shot": SHOTS, "probe": PROBE}, contrasts, "1,000 test images") == expected
 
 
 def test_fine_tuning_has_no_baselines_so_the_best_frozen_protocol_is_said_too():
     found = verdict(
-        {"few_shot": SHOTS, "fine_tune": TUNED}, [contrast("few_shot", "raw_pixels", 0.1)], 50
+        {"few_shot": SHOTS, "fine_tune": TUNED},
+        [contrast("few_shot", "raw_pixels", 0.1)],
+        "50 test images",
     )
     assert found == (
         "Fine-tuning: 98.0 % of 50 test images are right. On frozen features, Few-shot (images per "
