@@ -4,6 +4,7 @@ Beam's own job service stands for Flink's, and its worker pool for a machine: wi
 directory and a folder for temporary files of its own.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -107,11 +108,25 @@ def test_every_job_whose_results_come_back(cluster, corpus, gs_bucket, tmp_path,
     assert storage.names(f"{gs_bucket}/tmp") == set()
 
 
-def jobs_in(endpoint: str, state: int) -> int:
+@contextlib.contextmanager
+def job_service(endpoint: str):
     with grpc.insecure_channel(endpoint) as channel:
-        service = beam_job_api_pb2_grpc.JobServiceStub(channel)
+        yield beam_job_api_pb2_grpc.JobServiceStub(channel)
+
+
+def runs_a_job(endpoint: str) -> bool:
+    with job_service(endpoint) as service:
         jobs = service.GetJobs(beam_job_api_pb2.GetJobsRequest()).job_info
-    return sum(job.state == state for job in jobs)
+    return any(job.state == beam_job_api_pb2.JobState.RUNNING for job in jobs)
+
+
+def canceled_jobs(endpoint: str) -> int:
+    """Of all that have ended. What was canceled may end as done, if it was about to."""
+    with job_service(endpoint) as service:
+        jobs = service.GetJobs(beam_job_api_pb2.GetJobsRequest()).job_info
+        wanted = [beam_job_api_pb2.GetJobStateRequest(job_id=job.job_id) for job in jobs]
+        histories = [[event.state for event in service.GetStateStream(one)] for one in wanted]
+    return sum(beam_job_api_pb2.JobState.CANCELLED in states for states in histories)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -119,13 +134,13 @@ def test_a_job_that_is_stopped_is_canceled_before_its_lock_is_given_up(
     cluster, corpus, gs_bucket, signum
 ):
     endpoint, beam_args = cluster
-    before = jobs_in(endpoint, beam_job_api_pb2.JobState.CANCELLED)
+    before = canceled_jobs(endpoint)
     upload(corpus, f"{gs_bucket}/photos")
     folder = f"{gs_bucket}/d"
     job = command("beam_jobs.build_dataset", "--input", f"{gs_bucket}/photos", "--output", folder,
                   "--shards", "30", "--runner", "portable", "--beam_args", beam_args)  # fmt: skip
     deadline = time.monotonic() + 120
-    while not jobs_in(endpoint, beam_job_api_pb2.JobState.RUNNING) and time.monotonic() < deadline:
+    while not runs_a_job(endpoint) and time.monotonic() < deadline:
         assert job.poll() is None, job.communicate()
         time.sleep(0.02)
     assert locks.LOCK in storage.names(folder)
@@ -134,5 +149,5 @@ def test_a_job_that_is_stopped_is_canceled_before_its_lock_is_given_up(
     assert job.returncode == 128 + signum, errors
     assert "stopping the job, which runs elsewhere" in errors
     assert errors.splitlines()[-1].endswith("the same command goes on where it was")
-    assert jobs_in(endpoint, beam_job_api_pb2.JobState.CANCELLED) == before + 1
+    assert canceled_jobs(endpoint) == before + 1
     assert locks.LOCK not in storage.names(folder)
