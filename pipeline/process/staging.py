@@ -8,11 +8,11 @@ folder, and go through `groundwork.storage` as all else does.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from pathlib import Path
 
 from groundwork import storage
+from groundwork.user_cache import cache_folder
 
 
 def staged(path: str) -> str:
@@ -22,10 +22,9 @@ def staged(path: str) -> str:
     """
     if not storage.is_remote(path):
         return path
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     digest = hashlib.sha256(path.encode()).hexdigest()[:32]
     name = path.rstrip("/").rpartition("/")[2]
-    return str(Path(base) / "vit-keras-pipeline" / "runs" / digest / name)
+    return str(cache_folder("runs") / digest / name)
 
 
 def forget(url: str) -> None:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from groundwork import storage
 from groundwork.errors import UserError
+from groundwork.user_cache import cache_folder, make_cache_folder
 
 FOLDER = "index"
 SUFFIX = ".index"
@@ -37,7 +38,7 @@ def index_paths(shards: Iterable[str]) -> dict[str, str]:
         Paths by shard.
 
     Raises:
-        UserError: a shard is no whole TFRecord file.
+        UserError: a shard is no whole TFRecord file, or the cache cannot be written to.
     """
     found: dict[str, str] = {}
     names: dict[str, set[str]] = {}
@@ -87,9 +88,9 @@ def _made(shard: str) -> str:
         changed = str(Path(shard).stat().st_mtime_ns)
         shard = str(Path(shard).resolve())
     name = hashlib.sha256(f"{shard}\0{size}\0{changed}".encode()).hexdigest()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    path = cache / "vit-keras-pipeline" / FOLDER / f"{name}{SUFFIX}"
+    path = cache_folder(FOLDER) / f"{name}{SUFFIX}"
     if not path.exists():
+        make_cache_folder(FOLDER)
         with storage.create(str(path)) as file:
             file.write(record_offsets(shard).astype("<i8").tobytes())
     return str(path)

@@ -26,6 +26,7 @@ import filelock
 from groundwork import storage
 from groundwork.errors import DiskFull, StorageFault, UserError
 from groundwork.progress import Progress
+from groundwork.user_cache import cache_folder, make_cache_folder
 from pipeline.data.dataset.record_index import FOLDER as INDEX
 from pipeline.data.dataset.record_index import SUFFIX
 from pipeline.data.dataset.shard_counts import file_sizes
@@ -35,6 +36,7 @@ LIMIT = "VIT_DATASET_CACHE_GB"
 LIMIT_GB = 200.0
 HELD = ".held"
 """File in the folder of a dataset: locked while a process has it open, touched by each."""
+_DATASETS = "datasets"
 _DESCRIPTION = re.compile(r"(?!plan\.).*\.json|.*\.labels\.txt|COMPLETED")
 _SHARD = re.compile(r"[^-]+-(?P<split>.+)\.tfrecord-(?P<number>\d+-of-\d+)")
 _AT_ONCE = 8
@@ -57,6 +59,7 @@ def open_description(url: str) -> str:
     It and what `fetch` adds stay while this process lives.
 
     Raises:
+        UserError: the cache cannot be written to.
         StorageFault: the bucket cannot be reached.
     """
     names = sorted(name for name in storage.names(url) if _DESCRIPTION.fullmatch(name))
@@ -64,8 +67,9 @@ def open_description(url: str) -> str:
     digest = hashlib.sha256(url.encode())
     for name, text in zip(names, texts, strict=True):
         digest.update(f"\0{name}\0{len(text)}\0".encode() + text)
-    folder = _root() / digest.hexdigest()[:32]
-    with _locked(_root() / ".lock"):  # nobody makes room while this begins
+    root = make_cache_folder(_DATASETS)
+    folder = root / digest.hexdigest()[:32]
+    with _locked(root / ".lock"):  # nobody makes room while this begins
         for name, text in zip(names, texts, strict=True):
             with storage.create(str(folder / name)) as file:
                 file.write(text)
@@ -99,11 +103,13 @@ def fetch(url: str, folder: str, shards: Sequence[str]) -> None:
     local = Path(folder)
     if not _missing(local, wanted):
         return
-    with _locked(_root() / ".fetching", f"waiting for another process that copies {url}"):
+    with _locked(
+        cache_folder(_DATASETS) / ".fetching", f"waiting for another process that copies {url}"
+    ):
         for left in local.rglob(f"{storage.TEMPORARY_PREFIX}*"):  # by a process that was killed
             left.unlink()
         missing = _missing(local, wanted)
-        with _locked(_root() / ".lock"):
+        with _locked(cache_folder(_DATASETS) / ".lock"):
             _make_room(url, local, sum(missing.values()))
         with _explained(url):
             _copy(url, local, missing)
@@ -148,7 +154,8 @@ def _sha256(url: str, folder: Path, name: str) -> str:
 def _make_room(url: str, folder: Path, needed: int) -> None:
     """Let `needed` more bytes be in the cache, by what no process has open."""
     limit = _limit()
-    used = {path: _bytes_in(path) for path in _root().iterdir() if path.is_dir()}
+    root = cache_folder(_DATASETS)
+    used = {path: _bytes_in(path) for path in root.iterdir() if path.is_dir()}
     total = sum(used.values()) + needed
     for path in sorted(set(used) - {folder}, key=_opened):
         if total > limit and _remove(path):
@@ -156,7 +163,7 @@ def _make_room(url: str, folder: Path, needed: int) -> None:
     if total > limit:
         raise UserError(
             f"{url}: {needed / 1e9:.3g} GB are to be copied, and with what is in use the cache "
-            f"{_root()} would hold {total / 1e9:.3g} of {limit / 1e9:.3g} GB: raise {LIMIT}, or "
+            f"{root} would hold {total / 1e9:.3g} of {limit / 1e9:.3g} GB: raise {LIMIT}, or "
             "copy the dataset to a disk and give that path"
         )
 
@@ -197,19 +204,6 @@ def _limit() -> float:
         raise UserError(f"{LIMIT} is {text}: give a number of GB, such as 500") from error
 
 
-def _root() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    root = Path(base) / "vit-keras-pipeline" / "datasets"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {root} ({error.strerror}): set XDG_CACHE_HOME to a folder that can be "
-            "written to"
-        ) from error
-    return root
-
-
 @contextlib.contextmanager
 def _locked(path: Path, waiting: str = "") -> Iterator[None]:
     """Keep other processes out; tells that it is `waiting` where it has to."""
@@ -241,6 +235,6 @@ def _explained(url: str) -> Iterator[None]:
         if error.errno != errno.ENOSPC:
             raise
         raise DiskFull(
-            f"no space left in {_root()} for the shards of {url}: free some, or set XDG_CACHE_HOME "
-            "to a folder on another disk"
+            f"no space left in {cache_folder(_DATASETS)} for the shards of {url}: free some, or "
+            "set XDG_CACHE_HOME to a folder on another disk"
         ) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from groundwork import storage
 from groundwork.errors import JobError, UserError, one_line
+from groundwork.user_cache import cache_folder
 from pipeline.process.child_process import end_with_parent
 from pipeline.readiness.compilers import compile_child
 from pipeline.readiness.compilers.compile_child import VERSIONS, Answer, Request
@@ -70,7 +70,7 @@ def compile_program(
         stablehlo: whether the program is StableHLO.
         loop_counts: how often its loops run, from the outermost inwards; see `traffic`.
         time_limit: seconds that the compiler may take.
-        cache: folder of what was compiled; None: that of the user.
+        cache: folder of what was compiled; None: `compiled` in the user's cache.
         keep_text: file for the optimized HLO, which is then compiled anew.
 
     Raises:
@@ -86,7 +86,7 @@ def compile_program(
         "replicas": replicas,
         "stablehlo": stablehlo,
     }
-    folder = cache_folder() if cache is None else cache
+    folder = cache_folder("compiled") if cache is None else cache
     known = folder / f"{_fingerprint(program, request, loop_counts)}.json"
     if known.exists() and keep_text is None:
         found = json.loads(known.read_text())
@@ -121,12 +121,6 @@ def check_installed(target: Target) -> None:
             raise UserError(
                 f"--compile {target.name}: {name} {wanted} is needed, and is {found}: {INSTALL}"
             )
-
-
-def cache_folder() -> Path:
-    """Of what was compiled: vit-keras-pipeline/compiled in the user's cache (XDG_CACHE_HOME)."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "vit-keras-pipeline" / "compiled"
 
 
 def _fingerprint(program: bytes, request: Request, loop_counts: tuple[int, ...]) -> str:

@@ -161,3 +161,8 @@ def test_an_index_is_made_once_and_a_cut_shard_is_named(tmp_path, monkeypatch):
     shard.write_bytes(shard.read_bytes()[:-3])
     with pytest.raises(UserError, match=r"shard ends within a record"):
         index_paths([str(shard)])
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    message = r"cannot write .*/file/vit-keras-pipeline/index .*another folder in XDG_CACHE_HOME"
+    with pytest.raises(UserError, match=message):
+        index_paths([str(shard)])

@@ -221,3 +221,10 @@ def test_tensorflow_reads_what_google_serves(monkeypatch):
     assert not shard_cache.tensorflow_reads("s3://bucket/d")
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
     assert not shard_cache.tensorflow_reads("gs://bucket/d")
+
+
+def test_a_cache_that_cannot_be_written_is_named(dataset, gs_bucket, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"cannot write .*/file/.* another folder in XDG_CACHE_HO"):
+        open_source(upload(dataset, f"{gs_bucket}/d"))
