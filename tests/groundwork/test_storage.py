@@ -52,6 +52,20 @@ def test_a_file_appears_whole_or_not_at_all(place):
     assert storage.names(place) == set()
 
 
+def test_a_file_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
+    flush, sizes = os.fsync, []
+
+    def fsync(descriptor):
+        sizes.append(os.fstat(descriptor).st_size)
+        assert not (tmp_path / "a").exists()
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    storage.write_text(str(tmp_path / "a"), "whole")
+    assert sizes == [5]
+    assert storage.read_text(str(tmp_path / "a")) == "whole"
+
+
 def test_a_large_file_is_sought_in_and_copied(place, tmp_path):
     data = os.urandom(20_000_000)
     with storage.create(f"{place}/large") as file:

@@ -65,6 +65,12 @@ def test_exports_a_chosen_checkpoint(tmp_path, monkeypatch):
         run_export(monkeypatch, *arguments[:-1], 7)
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write .*/file .*: name another --output"):
+        run_export(monkeypatch, "--workdir", "nowhere", "--output", tmp_path / "file" / "model")
+
+
 def test_what_is_not_a_run_is_refused(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="is not the workdir of a run"):
         run_export(monkeypatch, "--workdir", tmp_path, "--output", tmp_path / "model")
