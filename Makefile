@@ -40,7 +40,7 @@ backends: $(VENV)/installed-test
 	KERAS_BACKEND=jax JAX_PLATFORMS=cpu XLA_FLAGS=--xla_backend_optimization_level=0 \
 		$(BIN)/python -m pytest -n 2 -m any_backend tests/vit_keras
 
-# What `make test` leaves out, since a quicker test holds it too: some ten minutes.
+# What `make test` leaves out, since a quicker test holds it too: some minutes.
 long: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 

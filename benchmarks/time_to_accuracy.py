@@ -50,14 +50,16 @@ def main() -> None:
         return
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    curves = {name: run_seeds(name, options, folder) for name in options.only}
-    curves = {name: found for name, found in curves.items() if found}
-    (folder / "curves.json").write_text(json.dumps(curves, indent=1), encoding="utf-8")
+    curves = {}
+    for name in options.only:
+        if found := run_seeds(name, options):
+            curves[name] = found
+            (folder / "curves.json").write_text(json.dumps(curves, indent=1), encoding="utf-8")
     print(table(curves, options.target))
     draw(curves, options.target, folder / "time_to_accuracy.png")
 
 
-def run_seeds(name: str, options: argparse.Namespace, folder: Path) -> list[dict[str, list[float]]]:
+def run_seeds(name: str, options: argparse.Namespace) -> list[dict[str, list[float]]]:
     """The curves of a contender; none where what it needs is not installed."""
     curves = []
     for seed in options.seeds:

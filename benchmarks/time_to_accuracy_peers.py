@@ -170,7 +170,7 @@ class KerasFit:
 class TorchLoop:
     """A loop in PyTorch as timm's: AdamW without decay of biases, warm-up and cosine decay.
 
-    Its own defaults are timm's: 5e-4 for 512 images, decay 0.05, label smoothing 0.1, mirrored and
+    Its own defaults are as timm's: a rate of 5e-4, decay 0.05, label smoothing 0.1, mirrored and
     shifted images.
     """
 
@@ -180,7 +180,7 @@ class TorchLoop:
         torch.manual_seed(settings.seed)
         self._torch, self._settings = torch, settings
         self._model = torch_vit(torch)
-        rate = RATE if settings.equal else 5e-4 * settings.batch / 512 * 4
+        rate = RATE if settings.equal else 5e-4
         named = list(self._model.named_parameters())
         kernels = [value for _, value in named if value.ndim > 1]
         others = [value for _, value in named if value.ndim <= 1]

@@ -15,7 +15,7 @@ from groundwork.errors import UserError
 from pipeline.recipe.run_config import PretrainConfig
 from pipeline.run.run_stages import run
 
-TRIALS = 4
+TRIALS = 8
 """Of each seed."""
 
 

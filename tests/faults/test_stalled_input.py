@@ -36,7 +36,7 @@ def service():
         process.communicate()
 
 
-@pytest.mark.parametrize("steps_per_loop", [1, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.parametrize("steps_per_loop", [1, 4])
 def test_a_run_whose_input_hangs_can_be_stopped(options, service, tmp_path, steps_per_loop):
     address, worker = service
     workdir, output = tmp_path / "run", tmp_path / "output"

@@ -109,8 +109,9 @@ class DataFacts:
     @property
     def tested_on(self) -> str:
         """Its images in words: held-out ones are those that settings were chosen by, too."""
-        chosen = self.splits.get("validation", self.splits["train"]).fingerprint
-        kind = "held-out" if chosen == self.test.fingerprint else "test"
+        validation = self.splits.get("validation")
+        chosen = validation is not None and validation.fingerprint == self.test.fingerprint
+        kind = "held-out" if chosen else "test"
         return f"{self.test.num_examples:,} {kind} images"
 
     @classmethod

@@ -128,11 +128,10 @@ def choices_run() -> set[tuple[str, str]]:
 
 
 def choices_of(options: object, path: str = "") -> set[tuple[str, str]]:
-    """Every option with its value; of numbers and presets, only whether there is one."""
+    """Every option of a recipe with its value; of a number, whether it is 0."""
     if not isinstance(options, dict):
         number = isinstance(options, float | int) and not isinstance(options, bool)
-        kind = "a number" if number else "a preset" if path == ".data.augment_preset" else None
-        return {(path, (options and kind) or str(options))}
+        return {(path, "a number" if number and options else str(options))}
     return set().union(*(choices_of(value, f"{path}.{key}") for key, value in options.items()))
 
 

@@ -111,7 +111,6 @@ def measure(config, strategy, state):
     }
 
 
-@pytest.mark.long
 def test_any_number_of_replicas_measures_what_the_protocols_do(config, change, colors):
     config = with_evals(config, change, colors)
     found = []

@@ -28,7 +28,7 @@ def batches_of(split, batch_size, num_hosts, host):
     return list(batches.as_numpy_iterator())
 
 
-@pytest.mark.parametrize(("num_hosts", "batch_size"), [(1, 4), (1, 11), (2, 1), (3, 4), (7, 4)])
+@pytest.mark.parametrize(("num_hosts", "batch_size"), [(1, 4), (1, 11), (2, 1), (3, 4), (13, 4)])
 def test_every_image_once_and_equal_batches_on_any_number_of_hosts(split, num_hosts, batch_size):
     hosts = [batches_of(split, batch_size, num_hosts, host) for host in range(num_hosts)]
     assert {len(batches) for batches in hosts} == {num_batches(TOTAL, batch_size, num_hosts)}

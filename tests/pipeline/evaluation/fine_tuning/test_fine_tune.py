@@ -209,7 +209,6 @@ def test_the_pictures_are_of_the_fine_tuned_model(inputs, report, monkeypatch):
     assert_equal(drawn[0].get_weights(), tuned.get_weights())
 
 
-@pytest.mark.long
 def test_a_file_of_weights_has_pictures_too_and_a_lost_model_is_made_again(inputs, tmp_path):
     vit_keras.save_weights(tiny_vit((16, 16)), str(inputs / "official.npz"), "official")
     options = {"learning_rates": [0.05], "steps": 2}

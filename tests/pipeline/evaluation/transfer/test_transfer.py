@@ -146,7 +146,6 @@ def test_a_probe_that_did_not_converge_is_noted(inputs, report, tmp_path):
     assert note.startswith("linear_probe: not converged after 2 iterations")
 
 
-@pytest.mark.long
 def test_again_without_the_cache_gives_the_same_numbers(inputs, report, tmp_path):
     again = run_transfer(config(inputs, tmp_path, batch_size=7, attention_images=0))
     scores = again.protocols["few_shot"].scores

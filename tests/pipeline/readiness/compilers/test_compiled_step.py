@@ -120,7 +120,6 @@ def test_what_does_not_fit_is_told_with_its_layer(config, change):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.long
 def test_microbatches_make_it_fit(config, change):
     """A chip of a memory between what one and what four microbatches take."""
     target = target_of("v5e")

@@ -85,7 +85,6 @@ def test_a_student_with_the_teachers_weights_has_nothing_to_learn(taught, change
     assert max(losses) < 1e-5
 
 
-@pytest.mark.long
 def test_weights_are_the_same_on_two_replicas_and_by_xla(taught, change, tmp_path):
     """With a teacher of another image size, part of the loss, and hard labels of its own."""
     options = DistillationConfig(export_teacher(tmp_path / "24", size=24), "hard", weight=0.5)

@@ -71,7 +71,7 @@ def train_and_evaluate(config, replicas):
         ({}, True),
         pytest.param({"masked_patches__target": "downsampled"}, True, marks=pytest.mark.long),
         (PIXELS, False),
-        pytest.param(MAE, False, marks=pytest.mark.long),
+        (MAE, False),
     ],
 )
 def test_weights_and_evaluation_are_the_same_on_two_replicas(masked, change, fields, has_accuracy):
@@ -87,7 +87,7 @@ def test_weights_and_evaluation_are_the_same_on_two_replicas(masked, change, fie
     assert ("accuracy" in evaluated) == ("accuracy" in metrics[0]) == has_accuracy
 
 
-@pytest.mark.parametrize("fields", [pytest.param(PIXELS, marks=pytest.mark.long), MAE])
+@pytest.mark.parametrize("fields", [PIXELS, MAE])
 def test_a_run_resumes_exports_its_encoder_and_a_classifier_starts_from_it(
     masked, change, monkeypatch, capsys, fields
 ):

@@ -37,7 +37,6 @@ def test_sizes_are_drawn_from_seed_and_step():
     assert drawn(2, 3) == [1, 0, 0]  # the steps that the next test trains
 
 
-@pytest.mark.long
 def test_weights_are_the_same_on_two_replicas_in_microbatches(flexible, change):
     one = train(flexible, mirrored_strategy(1))
     assert_same(train(change(flexible, accumulate=2), mirrored_strategy(2)), one, 1e-5)
